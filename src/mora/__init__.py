@@ -1,0 +1,1 @@
+"""Places as vectors that know how people use them."""

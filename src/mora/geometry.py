@@ -1,0 +1,176 @@
+"""Distances, areas, borders and cell covers on the sphere; lon/lat in degrees."""
+
+import h3ronpy
+import h3ronpy.vector
+import numpy as np
+import shapely
+from jaxtyping import Float, Int, UInt64
+
+EARTH_RADIUS_KM = 6371.0088  # IUGG mean radius
+
+
+def great_circle_km(
+    start: Float[np.ndarray, "n 2"], end: Float[np.ndarray, "n 2"]
+) -> Float[np.ndarray, " n"]:
+    """Give the distance on the sphere between paired points.
+
+    Source: haversine formula (Sinnott 1984), stable for short distances.
+
+    Args:
+        start: lon, lat in degrees.
+        end: lon, lat in degrees, row i paired with ``start`` row i.
+
+    Returns:
+        Kilometres; 0 where the points coincide, at most half the circumference.
+    """
+    (lon1, lat1), (lon2, lat2) = np.radians(start).T, np.radians(end).T
+    h = (
+        np.sin((lat2 - lat1) / 2) ** 2
+        + np.cos(lat1) * np.cos(lat2) * np.sin((lon2 - lon1) / 2) ** 2
+    )
+    return 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.minimum(h, 1.0)))
+
+
+def polygon_areas_km2(polygons: np.ndarray) -> Float[np.ndarray, " n"]:
+    """Give the area of each polygon through the equal-area sinusoidal projection.
+
+    Args:
+        polygons: shapely polygons or multipolygons in lon/lat; none may cross the
+            antimeridian.
+
+    Returns:
+        Square kilometres on the sphere; 0 for an empty geometry. Edges are straight
+        in lon/lat, which matters only for polygons of continental size.
+    """
+    scale = np.pi / 180 * EARTH_RADIUS_KM
+
+    def sinusoidal(lonlat: np.ndarray) -> np.ndarray:
+        x = lonlat[:, 0] * np.cos(np.radians(lonlat[:, 1]))
+        return np.column_stack([x, lonlat[:, 1]]) * scale
+
+    return shapely.area(shapely.transform(polygons, sinusoidal))
+
+
+def shared_borders(
+    polygons: np.ndarray, tolerance: float = 1e-6
+) -> Int[np.ndarray, "2 pairs"]:
+    """Find the pairs of polygons that touch along more than a point.
+
+    Args:
+        polygons: shapely polygons in lon/lat.
+        tolerance: how far apart, in degrees, two drawings of one border may lie.
+
+    Returns:
+        Row indices ``first < second`` of each pair, sorted; none twice.
+    """
+    grown = shapely.buffer(polygons, tolerance, quad_segs=1)
+    first, second = shapely.STRtree(polygons).query(grown, predicate="intersects")
+    once = first < second
+    first, second = first[once], second[once]
+    common = shapely.intersection(grown[first], grown[second])
+    # A border of length L overlaps in about 2 L tolerance, a corner in tolerance^2.
+    touching = shapely.length(common) > 20 * tolerance
+    pairs = np.stack([first[touching], second[touching]]).astype(np.int64)
+    return pairs[:, np.lexsort(pairs[::-1])]
+
+
+def cover_with_cells(
+    polygons: np.ndarray, resolution: int, finer: int = 2
+) -> tuple[
+    Int[np.ndarray, " pieces"],
+    UInt64[np.ndarray, " pieces"],
+    Float[np.ndarray, " pieces"],
+]:
+    """Cover polygons with H3 cells and say which share of the polygon each cell holds.
+
+    Each polygon is filled with cells ``finer`` levels down (centre inside), which are
+    counted by area per ancestor; a polygon too small for any takes the cell of a
+    point inside it.
+
+    Args:
+        polygons: shapely polygons in lon/lat.
+        resolution: H3 level of the cells wanted.
+        finer: extra levels used to measure the overlap; 2 means 49 parts a cell.
+
+    Returns:
+        Polygon row, cell and share; the shares of one polygon sum to 1.
+    """
+    rows, cells, shares = [], [], []
+    for row, polygon in enumerate(polygons):
+        parts = _fill(polygon, min(resolution + finer, 15))
+        if len(parts) == 0:
+            inside = shapely.get_coordinates(shapely.point_on_surface(polygon))
+            parts = cells_at(inside, resolution)
+        area = np.asarray(h3ronpy.cells_area_km2(parts))
+        cell, part = np.unique(change_level(parts, resolution), return_inverse=True)
+        share = np.bincount(part, area)
+        rows.append(np.full(len(cell), row))
+        cells.append(cell)
+        shares.append(share / share.sum())
+    return np.concatenate(rows), np.concatenate(cells), np.concatenate(shares)
+
+
+def _fill(polygon: shapely.Geometry, level: int) -> UInt64[np.ndarray, " cells"]:
+    mode = h3ronpy.ContainmentMode.ContainsCentroid
+    cells = h3ronpy.vector.geometry_to_cells(polygon, level, containment_mode=mode)
+    return np.asarray(cells, dtype=np.uint64)
+
+
+def cells_at(
+    lonlat: Float[np.ndarray, "n 2"], resolution: int
+) -> UInt64[np.ndarray, " n"]:
+    """Index points as H3 cells, touching each distinct point once.
+
+    Args:
+        lonlat: degrees; NaN is not allowed.
+        resolution: H3 level, 0..15.
+    """
+    points = np.ascontiguousarray(lonlat, dtype=np.float64) + 0.0  # -0.0 becomes 0.0
+    keys = points.view(np.dtype([("lon", "f8"), ("lat", "f8")])).ravel()
+    distinct, back = np.unique(keys, return_inverse=True)
+    cells = h3ronpy.vector.coordinates_to_cells(
+        np.ascontiguousarray(distinct["lat"]),
+        np.ascontiguousarray(distinct["lon"]),
+        resolution,
+    )
+    return np.asarray(cells, dtype=np.uint64)[back]
+
+
+def change_level(
+    cells: UInt64[np.ndarray, " n"], resolution: int
+) -> UInt64[np.ndarray, " n"]:
+    """Give the ancestor of each cell at a coarser (or the same) H3 level."""
+    return np.asarray(h3ronpy.change_resolution(cells, resolution), dtype=np.uint64)
+
+
+def hilbert_order(
+    x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], bits: int = 16
+) -> Int[np.ndarray, " n"]:
+    """Order points along a Hilbert curve, so that neighbours get near positions.
+
+    Source: Hilbert 1891; the bitwise form after Warren 2012, Hacker's Delight, ch. 16.
+
+    Args:
+        x: first coordinate, any unit.
+        y: second coordinate, aligned with ``x``.
+        bits: curve order; ``2^bits`` steps an axis.
+
+    Returns:
+        The permutation that sorts the points along the curve; ties keep their order.
+    """
+    side = (1 << bits) - 1
+
+    def steps(values: np.ndarray) -> np.ndarray:
+        span = np.ptp(values) if len(values) else 0.0
+        scaled = (values - values.min()) / span * side if span > 0 else values * 0.0
+        return scaled.astype(np.int64)
+
+    column, row, position = steps(x), steps(y), np.zeros(len(x), dtype=np.int64)
+    for bit in range(bits - 1, -1, -1):
+        right, up = (column >> bit) & 1, (row >> bit) & 1
+        position += ((3 * right) ^ up) << (2 * bit)
+        flip = (up == 0) & (right == 1)
+        column = np.where(flip, side - column, column)
+        row = np.where(flip, side - row, row)
+        column, row = np.where(up == 0, row, column), np.where(up == 0, column, row)
+    return np.argsort(position, kind="stable")

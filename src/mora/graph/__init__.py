@@ -1,0 +1,1 @@
+"""Visits or flows become a weighted mobility graph."""

@@ -1,0 +1,184 @@
+"""The mobility graph on disk and in memory: symmetric, every edge stored once."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Float, Int, Shaped
+
+from mora.errors import GraphError
+
+MAX_EXACT_WEIGHT = np.iinfo(np.uint32).max
+
+
+@dataclass(frozen=True, eq=False)
+class MobilityGraph:
+    """Weighted undirected edges between tokens, upper triangle in CSR order.
+
+    Row ``i`` holds its edges to tokens ``j > i``. Whole-number weights are uint32 and
+    exact up to 4,294,967,295; others are float32 with a relative error of 6e-8.
+
+    Attributes:
+        indptr: where each row begins.
+        neighbour: the other end ``j > i`` of each edge, ascending within a row.
+        weight: weight of each edge, > 0.
+        users: distinct users of each edge over the whole period; empty where the
+            source counts none (flow tables).
+        within: movement from each token to itself, kept beside the edges.
+        outflow: movement from each token to all others, or co-visits with them.
+        inflow: movement to each token from all others; equals ``outflow`` where the
+            source is undirected.
+    """
+
+    indptr: Int[np.ndarray, " rows_and_one"]
+    neighbour: Int[np.ndarray, " edges"]
+    weight: Shaped[np.ndarray, " edges"]
+    users: Shaped[np.ndarray, " counted"]
+    within: Float[np.ndarray, " tokens"]
+    outflow: Float[np.ndarray, " tokens"]
+    inflow: Float[np.ndarray, " tokens"]
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    @property
+    def edges(self) -> int:
+        """Count the undirected edges."""
+        return len(self.neighbour)
+
+    @classmethod
+    def from_matrix(
+        cls,
+        flows: sp.sparray | sp.spmatrix,
+        users: sp.sparray | sp.spmatrix | None = None,
+    ) -> "MobilityGraph":
+        """Build the graph from directed flows; both directions of a pair are added.
+
+        Args:
+            flows: ``(tokens, tokens)``, ``flows[i, j]`` moves from i to j; the
+                diagonal is kept apart as ``within``.
+            users: distinct users per pair, symmetric, with the same pattern.
+
+        Returns:
+            The graph; its total weight is the sum of ``flows`` off the diagonal.
+
+        Raises:
+            GraphError: if a weight is negative, not finite or too large to be exact.
+        """
+        flows = sp.csr_array(flows).astype(np.float64)
+        if not (np.isfinite(flows.data).all() and (flows.data >= 0).all()):
+            bad = flows.data[~(np.isfinite(flows.data) & (flows.data >= 0))]
+            raise GraphError(
+                f"{len(bad)} of {flows.nnz} weights are negative or not finite "
+                f"(first: {bad[:3].tolist()}); expected weights >= 0."
+            )
+        within = flows.diagonal()
+        outflow = np.asarray(flows.sum(axis=1)).ravel() - within
+        inflow = np.asarray(flows.sum(axis=0)).ravel() - within
+        upper = sp.csr_array(sp.triu(flows + flows.T, k=1))
+        upper.eliminate_zeros()
+        upper.sort_indices()
+        counted = np.zeros(0, np.uint32)
+        if users is not None:
+            counted = _paired_values(sp.csr_array(users), upper)
+        return cls(
+            upper.indptr.astype(np.int64),
+            upper.indices.astype(np.int32),
+            compact_weights(upper.data),
+            counted,
+            within,
+            outflow,
+            inflow,
+        )
+
+    def rows(self) -> Int[np.ndarray, " edges"]:
+        """Give the lower end ``i`` of each edge."""
+        return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.indptr))
+
+    def total_weight(self) -> float:
+        """Sum the weights, each edge once."""
+        return float(np.sum(self.weight, dtype=np.float64))
+
+    def degree(self) -> Float[np.ndarray, " tokens"]:
+        """Sum the weights at each token, over both directions."""
+        weight = np.asarray(self.weight, dtype=np.float64)
+        return np.bincount(self.rows(), weight, len(self)) + np.bincount(
+            self.neighbour, weight, len(self)
+        )
+
+    def symmetric(self) -> sp.csr_array:
+        """Give the full matrix in float64, both directions of every edge stored."""
+        shape = (len(self), len(self))
+        data = np.asarray(self.weight, dtype=np.float64)
+        upper = sp.csr_array((data, self.neighbour, self.indptr), shape=shape)
+        full = sp.csr_array(upper + upper.T)
+        full.sort_indices()
+        return full
+
+    def select(self, keep: Shaped[np.ndarray, " edges"]) -> "MobilityGraph":
+        """Keep the marked edges; the totals of each token stay as observed."""
+        kept = np.concatenate([[0], np.cumsum(keep)])
+        return MobilityGraph(
+            kept[self.indptr].astype(np.int64),
+            self.neighbour[keep],
+            self.weight[keep],
+            self.users[keep] if len(self.users) else self.users,
+            self.within,
+            self.outflow,
+            self.inflow,
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write one ``.npy`` an array into ``folder``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for field in fields(self):
+            np.save(folder / f"{field.name}.npy", getattr(self, field.name))
+
+
+def read_graph(folder: Path) -> MobilityGraph:
+    """Open a graph memory-mapped.
+
+    Raises:
+        GraphError: if a file is missing, cut short or of another length.
+    """
+    arrays = {}
+    for field in fields(MobilityGraph):
+        path = folder / f"{field.name}.npy"
+        try:
+            arrays[field.name] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise GraphError(
+                f"{path} cannot be read ({error}); expected a whole .npy file. Build "
+                f"the graph again."
+            ) from error
+    graph = MobilityGraph(**arrays)
+    if graph.indptr[-1] != graph.edges or len(graph.weight) != graph.edges:
+        raise GraphError(
+            f"{folder}: {graph.edges} neighbours and {len(graph.weight)} weights, but "
+            f"the rows end at {graph.indptr[-1]}. Build the graph again."
+        )
+    return graph
+
+
+def compact_weights(
+    weight: Float[np.ndarray, " edges"],
+) -> Shaped[np.ndarray, " edges"]:
+    """Store whole numbers exactly as uint32, anything else as float32.
+
+    Raises:
+        GraphError: if a whole-number weight does not fit into 32 bits.
+    """
+    whole = bool((weight == np.round(weight)).all())
+    if whole and len(weight) and weight.max() > MAX_EXACT_WEIGHT:
+        raise GraphError(
+            f"the largest weight is {weight.max():.0f}; expected at most "
+            f"{MAX_EXACT_WEIGHT}. Divide the weights by a common unit."
+        )
+    return weight.astype(np.uint32 if whole else np.float32)
+
+
+def _paired_values(matrix: sp.csr_array, pattern: sp.csr_array) -> np.ndarray:
+    """Read ``matrix`` at the non-zeros of ``pattern``."""
+    row = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
+    return np.asarray(matrix[row, pattern.indices]).ravel().astype(np.uint32)

@@ -1,0 +1,51 @@
+"""Places as tokens: H3 cells, square-grid cells or zones in one shared row order."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import shapely
+
+from mora.errors import MoraError
+from mora.tokens.base import Tokens
+from mora.tokens.grid import GridTokens
+from mora.tokens.h3 import H3Tokens, parse_cells
+from mora.tokens.zone import ZoneTokens
+
+__all__ = [
+    "GridTokens",
+    "H3Tokens",
+    "Tokens",
+    "ZoneTokens",
+    "parse_cells",
+    "read_tokens",
+]
+
+
+def read_tokens(path: Path) -> Tokens:
+    """Read an order written by :meth:`Tokens.write`.
+
+    Raises:
+        MoraError: if the file does not say of which kind its tokens are.
+    """
+    table = pq.read_table(path)
+    metadata = table.schema.metadata or {}
+    kind = metadata.get(b"mora:kind", b"").decode()
+    if kind == H3Tokens.kind:
+        return H3Tokens(table["cell"].to_numpy())
+    if kind == GridTokens.kind:
+        width, height, cell_km = metadata[b"mora:grid"].decode().split()
+        return GridTokens(
+            table["grid"].to_numpy(), int(width), int(height), float(cell_km)
+        )
+    if kind == ZoneTokens.kind:
+        outlines = None
+        if "geometry" in table.column_names:
+            outlines = shapely.from_wkb(
+                np.array(table["geometry"].to_pylist(), dtype=object)
+            )
+        return ZoneTokens(np.array(table["zone"].to_pylist(), dtype=str), outlines)
+    raise MoraError(
+        f"{path} has token kind {kind!r}; expected h3, grid or zone. Was it written "
+        f"by Tokens.write?"
+    )
