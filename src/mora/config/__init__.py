@@ -1,0 +1,50 @@
+"""What a run is told: YAML or a dictionary becomes frozen, checked settings."""
+
+from mora.config.inputs import AreaInput, TableInput
+from mora.config.loading import load_config
+from mora.config.mobility import (
+    ArraysMobility,
+    FlowsMobility,
+    GravityMobility,
+    Mobility,
+    NeighboursMobility,
+    RadiationMobility,
+    VisitsMobility,
+)
+from mora.config.run import (
+    EncoderConfig,
+    EvaluationConfig,
+    HeadConfig,
+    LabelsConfig,
+    LineConfig,
+    MapConfig,
+    ModalityConfig,
+    RunConfig,
+    SampleConfig,
+    TokensConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "AreaInput",
+    "ArraysMobility",
+    "EncoderConfig",
+    "EvaluationConfig",
+    "FlowsMobility",
+    "GravityMobility",
+    "HeadConfig",
+    "LabelsConfig",
+    "LineConfig",
+    "MapConfig",
+    "Mobility",
+    "ModalityConfig",
+    "NeighboursMobility",
+    "RadiationMobility",
+    "RunConfig",
+    "SampleConfig",
+    "TableInput",
+    "TokensConfig",
+    "TrainingConfig",
+    "VisitsMobility",
+    "load_config",
+]

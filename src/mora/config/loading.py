@@ -1,0 +1,126 @@
+"""YAML or a dictionary -> a checked configuration, on top of a preset."""
+
+import difflib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from mora.config.run import RunConfig
+from mora.errors import ConfigError, MissingFileError
+
+PACKAGE_SCHEME = "package://"
+PATH_KEYS = ("path", "graph", "cells")
+
+
+def load_config(
+    config: Path | str | Mapping[str, Any] | RunConfig,
+    changes: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """Read a configuration.
+
+    Args:
+        config: a YAML file, or what one would hold. Paths in a file are relative to
+            its folder; in a dictionary, to the current one.
+        changes: settings that go over those of ``config``, nested alike.
+
+    Returns:
+        The checked configuration, with paths made absolute.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        ConfigError: if a key is unknown or a value is not allowed; every fault is
+            named, with the nearest key.
+    """
+    if isinstance(config, RunConfig):
+        return config
+    origin, folder = "the configuration", Path.cwd()
+    if isinstance(config, str | Path):
+        origin, folder = str(config), Path(config).resolve().parent
+        config = _read_yaml(Path(config))
+    given = _absolute(merge(config, changes or {}), folder)
+    preset = given.get("preset", "default")
+    return _validate(merge(read_preset(preset), given), origin)
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """Give the values that a preset sets.
+
+    Raises:
+        ConfigError: if there is no such preset.
+    """
+    file = resources.files("mora") / "presets" / f"{name}.yaml"
+    if not (isinstance(name, str) and file.is_file()):
+        raise ConfigError(f"preset {name!r} is unknown; expected default or paper.")
+    return yaml.safe_load(file.read_text()) or {}
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay nested settings over others; lists are replaced, not joined."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(under, Mapping)
+        merged[key] = merge(under, value) if both else value
+    return merged
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise MissingFileError(path, "configuration")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{path} holds {type(content).__name__}; expected settings (key: value)."
+        )
+    return content
+
+
+def _absolute(settings: Any, folder: Path, key: str = "") -> Any:
+    """Make the paths in nested settings absolute; package paths stay."""
+    if isinstance(settings, Mapping):
+        return {k: _absolute(v, folder, k) for k, v in settings.items()}
+    if isinstance(settings, list | tuple):
+        return [_absolute(v, folder, key) for v in settings]
+    is_path = key in PATH_KEYS and isinstance(settings, str)
+    if is_path and not settings.startswith(PACKAGE_SCHEME):
+        return str((folder / settings).resolve())
+    return settings
+
+
+def _validate(settings: dict[str, Any], origin: str) -> RunConfig:
+    try:
+        return RunConfig.model_validate(settings)
+    except ValidationError as error:
+        faults = [_describe(fault) for fault in error.errors()]
+        raise ConfigError(
+            f"{origin}: {len(faults)} settings cannot be followed:\n  "
+            + "\n  ".join(faults)
+        ) from error
+
+
+def _describe(fault: Any) -> str:
+    """Say where a fault is, what was got and what was expected."""
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        key = str(fault["loc"][-1])
+        near = difflib.get_close_matches(key, sorted(_all_keys(RunConfig)), 1, 0.5)
+        hint = f"did you mean {near[0]!r}?" if near else "it is not a setting."
+        return f"{place}: unknown key {key!r}; {hint}"
+    got = fault["input"]
+    shown = "" if isinstance(got, Mapping) else f" (got {got!r})"
+    return f"{place}: {fault['msg']}{shown}"
+
+
+def _all_keys(model: type[BaseModel]) -> set[str]:
+    """Collect the names of all settings, however deep."""
+    keys = set()
+    for part in model.model_json_schema().get("$defs", {}).values():
+        keys |= set(part.get("properties", {}))
+    return keys | set(model.model_fields)

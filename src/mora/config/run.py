@@ -1,0 +1,222 @@
+"""The parts of a run's configuration, in the order in which they are used."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from mora.config.inputs import AreaInput, TableInput
+from mora.config.mobility import Mobility
+from mora.config.section import Section
+
+
+class TokensConfig(Section):
+    """What a place is.
+
+    Attributes:
+        kind: H3 cells, cells of a square grid, or zones with names.
+        resolution: H3 level; for ``h3``.
+        areas: outlines of the zones; for ``h3`` the study area to fill with cells
+            where no records do.
+        bounds: west, south, east, north in degrees; rows outside are counted and
+            left out.
+        width: columns of a square grid.
+        height: rows of a square grid.
+        cell_km: side of a grid cell.
+    """
+
+    kind: Literal["h3", "grid", "zone"] = "h3"
+    resolution: int = Field(6, ge=0, le=15)
+    areas: AreaInput | None = None
+    bounds: tuple[float, float, float, float] | None = None
+    width: int = Field(200, ge=1)
+    height: int = Field(200, ge=1)
+    cell_km: float = Field(0.5, gt=0)
+
+
+class SampleConfig(Section):
+    """Which edges the encoder propagates over.
+
+    Attributes:
+        share: part of each node's edges, in (0, 1].
+        by: the heaviest, or as many at random.
+        ends: keep what either end chose, or only what both did.
+    """
+
+    share: float = Field(0.1, gt=0, le=1)
+    by: Literal["weight", "random"] = "weight"
+    ends: Literal["union", "intersection"] = "union"
+
+
+class LineConfig(Section):
+    """The pre-encoding of the full graph.
+
+    Attributes:
+        method: closed form, sampled as published, or read from ``path``.
+        dim: width of LINE and of every later vector.
+        path: ``.npy`` of one row a token; for ``given``.
+        options: further arguments of the method.
+    """
+
+    method: Literal["closed_form", "sampled", "given"] = "closed_form"
+    dim: int = Field(128, ge=1)
+    path: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class HeadConfig(Section):
+    """How a modality reaches the shared space.
+
+    Attributes:
+        kind: one linear layer, or two with 64 hidden units.
+        temperature: of its contrastive loss.
+    """
+
+    kind: Literal["linear", "mlp"] = "linear"
+    temperature: float = Field(0.2, gt=0)
+
+
+class ModalityConfig(Section):
+    """One modality of the tokens.
+
+    Attributes:
+        kind: name of a registered builder, or ``array`` for a ready ``.npy``.
+        inputs: tables whose rows are put together.
+        path: the ``.npy`` of kind ``array``, one row a token, NaN where missing.
+        options: arguments of the builder.
+        head: how it is aligned.
+        align: False keeps it out of training; it stays among the raw features.
+    """
+
+    kind: str
+    inputs: tuple[TableInput, ...] = ()
+    path: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    head: HeadConfig = HeadConfig()
+    align: bool = True
+
+
+class EncoderConfig(Section):
+    """The graph encoder.
+
+    Attributes:
+        layers: propagation steps.
+        normalisation: degrees from weights (released code) or from counts (paper).
+        line_scale: LINE vectors are scaled to this root mean square before training;
+            None keeps them as they are.
+    """
+
+    layers: int = Field(2, ge=0)
+    normalisation: Literal["weighted", "unweighted"] = "weighted"
+    line_scale: float | None = Field(None, gt=0)
+
+
+class TrainingConfig(Section):
+    """The training loop.
+
+    Attributes:
+        optimizer: AdamW (released code) or Adam (paper).
+        learning_rate: constant.
+        weight_decay: on matrices only.
+        batch_size: tokens contrasted together, at most.
+        epochs: at most.
+        patience: epochs without a better validation loss before stopping.
+        validation_share: tokens held out of the loss.
+        precision: of Lightning Fabric, such as ``32-true`` or ``bf16-mixed``.
+        accelerator: of Lightning Fabric; ``auto`` takes a GPU where there is one.
+    """
+
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-3, ge=0)
+    batch_size: int = Field(20_480, ge=2)
+    epochs: int = Field(100, ge=1)
+    patience: int = Field(10, ge=1)
+    validation_share: float = Field(0.1, gt=0, lt=1)
+    precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
+    accelerator: str = "auto"
+
+
+class LabelsConfig(Section):
+    """Labels from one table.
+
+    Attributes:
+        table: columns ``id`` or ``lon``, ``lat``; ``weight`` averages several rows of
+            a token; and the labels, named under ``values``.
+        values: our name of each label -> their column.
+        unit: a label belongs to a token, or to a zone that several tokens make up.
+        pool: how tokens are averaged to a zone.
+        transform: label -> ``log1p``.
+        given_away: label -> the input that gives it away; printed apart, in no mean.
+    """
+
+    table: TableInput
+    values: dict[str, str]
+    unit: Literal["token", "zone"] = "token"
+    pool: Literal["mean", "population", "area"] = "mean"
+    transform: dict[str, Literal["log1p"]] = Field(default_factory=dict)
+    given_away: dict[str, str] = Field(default_factory=dict)
+
+
+class EvaluationConfig(Section):
+    """The first evaluation of a run.
+
+    Attributes:
+        labels: the tables of labels; none skips the evaluation.
+        blocks: blocked splits by squares of ``degrees``, holding zones together where
+            there are any; by H3 parent; or by a label table's ``block`` column.
+        degrees: side of a square.
+        parent_resolution: H3 level of ``parent`` blocks.
+        splits: random splits, and as many blocked ones.
+        setting: of LightGBM: ``quick`` (200 trees) or ``paper`` (1000 trees).
+        baselines: what to compare with.
+        harmonics_degree: degree of the spherical harmonics; its square is the width.
+    """
+
+    labels: tuple[LabelsConfig, ...] = ()
+    blocks: Literal["degrees", "parent"] = "degrees"
+    degrees: float = Field(1.0, gt=0)
+    parent_resolution: int = Field(3, ge=0, le=15)
+    splits: int = Field(5, ge=2)
+    setting: Literal["quick", "paper"] = "quick"
+    baselines: tuple[str, ...] = ("lonlat", "harmonics", "line", "line+volume", "raw")
+    harmonics_degree: int = Field(10, ge=1, le=64)
+
+
+class MapConfig(Section):
+    """The first map.
+
+    Attributes:
+        names: columns ``name`` and ``lon``, ``lat`` or ``id``: what to call a place;
+            the first name of a token is shown.
+        similar: how many similar places a click lists.
+    """
+
+    names: TableInput | None = None
+    similar: int = Field(10, ge=1)
+
+
+class RunConfig(Section):
+    """Everything a run is told.
+
+    Attributes:
+        name: of the run; its folder is ``runs/NAME`` unless ``folder`` says otherwise.
+        preset: values of everything that is not set; see ``mora/presets``.
+        folder: where the run is kept, from the folder that ``mora`` is started in.
+        seed: of everything drawn by chance.
+        notes: shown wherever a number of the run is shown.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    preset: Literal["default", "paper"] = "default"
+    folder: str | None = None
+    seed: int = Field(0, ge=0)
+    notes: tuple[str, ...] = ()
+    tokens: TokensConfig = TokensConfig()
+    mobility: Mobility
+    sample: SampleConfig = SampleConfig()
+    line: LineConfig = LineConfig()
+    modalities: dict[str, ModalityConfig] = Field(default_factory=dict)
+    encoder: EncoderConfig = EncoderConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    map: MapConfig = MapConfig()

@@ -1,0 +1,164 @@
+"""From graph, LINE vectors and features to the aligned embedding of every token."""
+
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from mora.config import EncoderConfig, HeadConfig, TrainingConfig
+from mora.encoder.heads import make_head
+from mora.encoder.lightgcn import LightGCN, Operator, Propagation
+from mora.encoder.model import AlignedModel, ModalityBatch
+from mora.encoder.training import TrainingState, fit
+from mora.errors import RunError
+
+
+class AlignmentTask:
+    """Batches of tokens and the contrastive loss over them.
+
+    A tenth of the tokens (``validation_share``) is held out: they stay in the graph,
+    but enter no training loss.
+
+    Args:
+        model: the aligned model.
+        modalities: features of every modality with a head.
+        config: batch size, validation share and seed.
+        seed: of the split and of the order of the batches.
+    """
+
+    def __init__(
+        self,
+        model: AlignedModel,
+        modalities: Mapping[str, ModalityBatch],
+        config: TrainingConfig,
+        seed: int,
+    ) -> None:
+        self.model = model
+        self.modalities = dict(modalities)
+        self.batch_size = config.batch_size
+        self.seed = seed
+        tokens = len(model.mobility.features)
+        order = torch.randperm(tokens, generator=_generator(seed, "split"))
+        held_out = max(2, round(config.validation_share * tokens))
+        if tokens - held_out < 2:
+            raise RunError(
+                f"{tokens} tokens leave {tokens - held_out} for training; expected at "
+                f"least 4 tokens."
+            )
+        self.validation, self.training = order[:held_out], order[held_out:]
+
+    def batches(self, epoch: int) -> Iterator[Tensor]:
+        """Cut the training tokens, in the order of this epoch, into even batches."""
+        order = torch.randperm(
+            len(self.training), generator=_generator(self.seed, f"epoch {epoch}")
+        )
+        count = -(-len(order) // self.batch_size)
+        yield from torch.tensor_split(self.training[order], count)
+
+    def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
+        """Give the contrastive loss of a batch."""
+        device = self.model.mobility.features.device
+        return model(batch.to(device), self._on(device))
+
+    def validation_loss(self, model: nn.Module) -> float:
+        """Give the contrastive loss among the held-out tokens."""
+        parts = -(-len(self.validation) // self.batch_size)
+        chunks = torch.tensor_split(self.validation, parts)
+        return sum(float(self.loss(model, chunk)) for chunk in chunks) / parts
+
+    def _on(self, device: torch.device) -> dict[str, ModalityBatch]:
+        if any(m.values.device != device for m in self.modalities.values()):
+            self.modalities = {
+                name: ModalityBatch(m.values.to(device), m.present.to(device))
+                for name, m in self.modalities.items()
+            }
+        return self.modalities
+
+
+def build_model(
+    line: Float[np.ndarray, "tokens dim"],
+    operator: Operator,
+    widths: Mapping[str, int],
+    heads: Mapping[str, HeadConfig],
+    config: EncoderConfig,
+    seed: int,
+) -> AlignedModel:
+    """Build the aligned model with its initial weights.
+
+    Args:
+        line: pre-encoding that the node features start from.
+        operator: the normalised mobility graph in CSR form.
+        widths: columns of each modality.
+        heads: kind of head and temperature of each modality.
+        config: number of propagation layers.
+        seed: of the heads' weights.
+    """
+    features = torch.from_numpy(np.array(line, dtype=np.float32))
+    mobility = LightGCN(features, Propagation(*operator), config.layers)
+    generator = _generator(seed, "heads")
+    built = {
+        name: make_head(heads[name].kind, columns, line.shape[1], generator)
+        for name, columns in widths.items()
+    }
+    temperatures = {name: heads[name].temperature for name in widths}
+    return AlignedModel(mobility, built, temperatures)
+
+
+def align(
+    line: Float[np.ndarray, "tokens dim"],
+    operator: Operator,
+    features: Mapping[
+        str, tuple[Float[np.ndarray, "tokens ?columns"], Bool[np.ndarray, " tokens"]]
+    ],
+    heads: Mapping[str, HeadConfig],
+    encoder: EncoderConfig,
+    training: TrainingConfig,
+    folder: Path,
+    *,
+    seed: int = 0,
+    **options: Any,
+) -> tuple[AlignedModel, TrainingState]:
+    """Train the aligned model.
+
+    Args:
+        line: pre-encoding of each token.
+        operator: the normalised mobility graph in CSR form.
+        features: name of each modality -> feature rows and which tokens have them.
+        heads: name of each modality -> its head.
+        encoder: layers and width.
+        training: optimiser, batches, epochs.
+        folder: where checkpoints are kept.
+        seed: of the split, the batches and the initial weights.
+        options: ``progress`` and ``checkpoint_seconds`` of
+            :func:`mora.encoder.training.fit`.
+
+    Returns:
+        The model with its best weights, and the losses.
+    """
+    widths = {name: values.shape[1] for name, (values, _) in features.items()}
+    model = build_model(line, operator, widths, heads, encoder, seed)
+    modalities = {
+        name: ModalityBatch(
+            torch.from_numpy(np.array(values, dtype=np.float32)),
+            torch.from_numpy(np.array(present)),
+        )
+        for name, (values, present) in features.items()
+    }
+    task = AlignmentTask(model, modalities, training, seed)
+    return model, fit(task, training, folder, **options)
+
+
+def mobility_vectors(model: AlignedModel) -> Float[np.ndarray, "tokens dim"]:
+    """Give the embedding that is exported: the sum over layers, not normalised."""
+    with torch.no_grad():
+        return model.mobility().cpu().numpy().astype(np.float32)
+
+
+def _generator(seed: int, purpose: str) -> torch.Generator:
+    """Start a stream of random numbers of its own for each purpose."""
+    return torch.Generator().manual_seed(seed * 2**32 + zlib.crc32(purpose.encode()))
