@@ -116,6 +116,45 @@ def _fill(polygon: shapely.Geometry, level: int) -> UInt64[np.ndarray, " cells"]
     return np.asarray(cells, dtype=np.uint64)
 
 
+class PlaceIndex:
+    """H3 cells of points, each distinct point of all batches indexed once.
+
+    Args:
+        resolution: H3 level, 0..15.
+        most: points remembered at most; 40 million take about a gigabyte.
+    """
+
+    def __init__(self, resolution: int, most: int = 40_000_000) -> None:
+        self.resolution = resolution
+        self.most = most
+        self.indexed = 0
+        self._points = np.zeros(0, np.complex128)
+        self._cells = np.zeros(0, np.uint64)
+
+    def find(self, lonlat: Float[np.ndarray, "n 2"]) -> UInt64[np.ndarray, " n"]:
+        """Give the cell of each point; lon/lat in degrees, NaN is not allowed."""
+        points = np.ascontiguousarray(lonlat, dtype=np.float64) + 0.0  # -0.0 is 0.0
+        # Complex numbers sort by lon, then lat: a fast key that loses nothing.
+        keys = points.view(np.complex128).ravel()
+        distinct, back = np.unique(keys, return_inverse=True)
+        place = np.searchsorted(self._points, distinct)
+        known = place < len(self._points)
+        known[known] = self._points[place[known]] == distinct[known]
+        cells = np.empty(len(distinct), np.uint64)
+        cells[known] = self._cells[place[known]]
+        new = distinct[~known]
+        cells[~known] = h3ronpy.vector.coordinates_to_cells(
+            np.ascontiguousarray(new.imag),
+            np.ascontiguousarray(new.real),
+            self.resolution,
+        )
+        self.indexed += len(new)
+        if len(self._points) + len(new) <= self.most:
+            self._points = np.insert(self._points, place[~known], new)
+            self._cells = np.insert(self._cells, place[~known], cells[~known])
+        return cells[back]
+
+
 def cells_at(
     lonlat: Float[np.ndarray, "n 2"], resolution: int
 ) -> UInt64[np.ndarray, " n"]:
@@ -125,15 +164,7 @@ def cells_at(
         lonlat: degrees; NaN is not allowed.
         resolution: H3 level, 0..15.
     """
-    points = np.ascontiguousarray(lonlat, dtype=np.float64) + 0.0  # -0.0 becomes 0.0
-    keys = points.view(np.dtype([("lon", "f8"), ("lat", "f8")])).ravel()
-    distinct, back = np.unique(keys, return_inverse=True)
-    cells = h3ronpy.vector.coordinates_to_cells(
-        np.ascontiguousarray(distinct["lat"]),
-        np.ascontiguousarray(distinct["lon"]),
-        resolution,
-    )
-    return np.asarray(cells, dtype=np.uint64)[back]
+    return PlaceIndex(resolution).find(lonlat)
 
 
 def change_level(
@@ -165,7 +196,23 @@ def hilbert_order(
         scaled = (values - values.min()) / span * side if span > 0 else values * 0.0
         return scaled.astype(np.int64)
 
-    column, row, position = steps(x), steps(y), np.zeros(len(x), dtype=np.int64)
+    return np.argsort(hilbert_position(steps(x), steps(y), bits), kind="stable")
+
+
+def hilbert_position(
+    column: Int[np.ndarray, " n"], row: Int[np.ndarray, " n"], bits: int
+) -> Int[np.ndarray, " n"]:
+    """Give the place of each grid cell along a Hilbert curve of order ``bits``.
+
+    Args:
+        column: in ``[0, 2^bits)``.
+        row: in ``[0, 2^bits)``, aligned with ``column``.
+        bits: curve order.
+
+    Returns:
+        Positions in ``[0, 4^bits)``, none twice; cells at following positions touch.
+    """
+    side, position = (1 << bits) - 1, np.zeros(len(column), dtype=np.int64)
     for bit in range(bits - 1, -1, -1):
         right, up = (column >> bit) & 1, (row >> bit) & 1
         position += ((3 * right) ^ up) << (2 * bit)
@@ -173,4 +220,4 @@ def hilbert_order(
         column = np.where(flip, side - column, column)
         row = np.where(flip, side - row, row)
         column, row = np.where(up == 0, row, column), np.where(up == 0, column, row)
-    return np.argsort(position, kind="stable")
+    return position

@@ -39,10 +39,10 @@ class AreaInput(Section):
 
     Attributes:
         path: GeoJSON, GeoJSON.gz, GeoParquet, or CSV/Parquet with a WKT/WKB column.
-        id: property or column that names each polygon.
+        id: property or column that names each polygon; ``id`` by default.
         geometry: column of the outlines, for CSV and Parquet.
     """
 
     path: str
-    id: str = "id"
+    id: str | None = None
     geometry: str = "geometry"

@@ -85,6 +85,7 @@ class ModalityConfig(Section):
         options: arguments of the builder.
         head: how it is aligned.
         align: False keeps it out of training; it stays among the raw features.
+        standardise: bring each column to mean 0 and deviation 1 before the head.
     """
 
     kind: str
@@ -93,6 +94,7 @@ class ModalityConfig(Section):
     options: dict[str, Any] = Field(default_factory=dict)
     head: HeadConfig = HeadConfig()
     align: bool = True
+    standardise: bool = True
 
 
 class EncoderConfig(Section):

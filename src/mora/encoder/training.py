@@ -90,7 +90,9 @@ def fit(
     Raises:
         RunError: if the loss is not finite.
     """
-    fabric = Fabric(config.accelerator, devices=1, precision=config.precision)
+    fabric = Fabric(
+        accelerator=config.accelerator, devices=1, precision=config.precision
+    )
     optimiser = make_optimiser(task.model, config)
     model, optimiser = fabric.setup(task.model, optimiser)
     state, best = _resume(folder / CHECKPOINT, task.model, optimiser)

@@ -1,1 +1,1 @@
-"""."""
+"""Ways to look at embedded places."""

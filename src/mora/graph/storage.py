@@ -130,6 +130,25 @@ class MobilityGraph:
             self.inflow,
         )
 
+    def reorder(self, token: Int[np.ndarray, " tokens"]) -> "MobilityGraph":
+        """Renumber the nodes; ``token[i]`` is the new number of node ``i``."""
+        if (token == np.arange(len(self))).all():
+            return self
+        first, second = token[self.rows()], token[self.neighbour]
+        low, high = np.minimum(first, second), np.maximum(first, second)
+        order = np.lexsort([high, low])
+        indptr = np.append(0, np.cumsum(np.bincount(low, minlength=len(self))))
+        old = np.argsort(token)
+        return MobilityGraph(
+            indptr.astype(np.int64),
+            high[order].astype(np.int32),
+            self.weight[order],
+            self.users[order] if len(self.users) else self.users,
+            self.within[old],
+            self.outflow[old],
+            self.inflow[old],
+        )
+
     def write(self, folder: Path) -> None:
         """Write one ``.npy`` an array into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -160,6 +179,34 @@ def read_graph(folder: Path) -> MobilityGraph:
             f"the rows end at {graph.indptr[-1]}. Build the graph again."
         )
     return graph
+
+
+def read_matrix(path: Path) -> sp.csr_array:
+    """Read a sparse matrix from ``.npz``: scipy's form, or row, col and weight.
+
+    Raises:
+        GraphError: if the file holds neither, or the matrix is not square.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if {"row", "col", "weight"} <= set(file.files):
+                ends = (file["row"], file["col"])
+                size = int(max(end.max() for end in ends)) + 1
+                size = int(file["n"]) if "n" in file.files else size
+                return sp.csr_array((file["weight"], ends), shape=(size, size))
+            found = file.files
+        matrix = sp.csr_array(sp.load_npz(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise GraphError(
+            f"{path} holds no sparse matrix ({error}); expected scipy.sparse.save_npz "
+            f"or arrays row, col, weight."
+        ) from error
+    if matrix.shape[0] != matrix.shape[1]:
+        raise GraphError(
+            f"{path} is of shape {matrix.shape} ({', '.join(found)}); expected a "
+            f"square matrix."
+        )
+    return matrix
 
 
 class ArrayFile:

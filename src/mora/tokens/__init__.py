@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
@@ -19,16 +20,21 @@ __all__ = [
     "ZoneTokens",
     "parse_cells",
     "read_tokens",
+    "tokens_from_table",
 ]
 
 
 def read_tokens(path: Path) -> Tokens:
-    """Read an order written by :meth:`Tokens.write`.
+    """Read an order written by :meth:`Tokens.write`."""
+    return tokens_from_table(pq.read_table(path), str(path))
+
+
+def tokens_from_table(table: pa.Table, source: str) -> Tokens:
+    """Make tokens from the columns of :meth:`Tokens.to_table`.
 
     Raises:
-        MoraError: if the file does not say of which kind its tokens are.
+        MoraError: if the table does not say of which kind its tokens are.
     """
-    table = pq.read_table(path)
     metadata = table.schema.metadata or {}
     kind = metadata.get(b"mora:kind", b"").decode()
     if kind == H3Tokens.kind:
@@ -41,11 +47,10 @@ def read_tokens(path: Path) -> Tokens:
     if kind == ZoneTokens.kind:
         outlines = None
         if "geometry" in table.column_names:
-            outlines = shapely.from_wkb(
-                np.array(table["geometry"].to_pylist(), dtype=object)
-            )
+            wkb = np.array(table["geometry"].to_pylist(), dtype=object)
+            outlines = shapely.from_wkb(wkb)
         return ZoneTokens(np.array(table["zone"].to_pylist(), dtype=str), outlines)
     raise MoraError(
-        f"{path} has token kind {kind!r}; expected h3, grid or zone. Was it written "
-        f"by Tokens.write?"
+        f"{source} has token kind {kind!r}; expected h3, grid or zone. Was it written "
+        f"by Mora?"
     )

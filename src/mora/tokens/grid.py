@@ -9,7 +9,7 @@ import shapely
 from jaxtyping import Float, Int
 
 from mora.errors import MoraError, NoGeometryError
-from mora.geometry import hilbert_order
+from mora.geometry import hilbert_position
 from mora.tokens.base import Tokens
 
 
@@ -54,8 +54,9 @@ class GridTokens(Tokens):
                 f"y in 1..{height}."
             )
         ids = np.unique(height * (xy[:, 0] - 1) + xy[:, 1] - 1)
-        order = hilbert_order((ids // height).astype(float), (ids % height) * 1.0)
-        return cls(ids[order], width, height, cell_km)
+        bits = max(width, height).bit_length()
+        position = hilbert_position(ids // height, ids % height, bits)
+        return cls(ids[np.argsort(position)], width, height, cell_km)
 
     def xy(self) -> Int[np.ndarray, "tokens 2"]:
         """Give column and row of each token, from 1."""

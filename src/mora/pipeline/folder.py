@@ -1,0 +1,136 @@
+"""A run is a folder: each stage leaves its files and a manifest, or nothing."""
+
+import hashlib
+import json
+import platform
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mora.errors import RunError
+
+MANIFEST = "manifest.json"
+STARTED = "started.json"
+LAYOUT = 1  # of the files in a run folder; another number makes every stage stale
+PACKAGES = ("mora", "numpy", "torch", "numba", "lightgbm", "h3ronpy", "pyarrow")
+
+
+@dataclass(frozen=True)
+class StageFolder:
+    """The folder of one stage within a run.
+
+    Attributes:
+        path: where the stage writes.
+        fingerprint: of everything that its result depends on.
+    """
+
+    path: Path
+    fingerprint: str
+
+    def manifest(self) -> dict[str, Any] | None:
+        """Give the manifest if the stage is done with this fingerprint, else None."""
+        manifest = read_json(self.path / MANIFEST)
+        if manifest is None or manifest.get("fingerprint") != self.fingerprint:
+            return None
+        for name, size in manifest["files"].items():
+            file = self.path / name
+            if not file.is_file() or file.stat().st_size != size:
+                return None
+        return manifest
+
+    def begin(self) -> None:
+        """Make the folder ready; what an earlier try of the same work left stays.
+
+        Work on other inputs or settings is cleared away first.
+        """
+        started = read_json(self.path / STARTED) or {}
+        if started.get("fingerprint") != self.fingerprint:
+            shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / MANIFEST).unlink(missing_ok=True)
+        write_json(self.path / STARTED, {"fingerprint": self.fingerprint})
+
+    def finish(
+        self,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        facts: Mapping[str, Any],
+        seconds: float,
+    ) -> dict[str, Any]:
+        """Write the manifest, which marks the stage as done."""
+        files = {
+            str(file.relative_to(self.path)): file.stat().st_size
+            for file in sorted(self.path.rglob("*"))
+            if file.is_file() and file.name not in (MANIFEST, STARTED)
+        }
+        manifest = {
+            "fingerprint": self.fingerprint,
+            "settings": settings,
+            "inputs": inputs,
+            "versions": versions(),
+            "facts": facts,
+            "seconds": round(seconds, 3),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "files": files,
+        }
+        write_json(self.path / MANIFEST, manifest)
+        return manifest
+
+
+def versions() -> dict[str, str]:
+    """Give the versions of Python and of the packages that shape the numbers."""
+    found = {package: version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), **found}
+
+
+def fingerprint(content: Any) -> str:
+    """Give a short hash of plain values."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def file_checksum(path: Path) -> str:
+    """Give the BLAKE2b hash of a file's bytes."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def frame_checksum(frame: pd.DataFrame) -> str:
+    """Give a hash of a frame's column names and values, whatever its index."""
+    digest = hashlib.blake2b(repr(list(frame.columns)).encode(), digest_size=16)
+    digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; None where there is none or it is torn."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically.
+
+    Raises:
+        RunError: if the disk does not take it.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(json.dumps(content, indent=1, default=str) + "\n")
+        part.replace(path)
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written ({error}); expected space and permission. What "
+            f"earlier stages wrote is intact: free some space and start again."
+        ) from error

@@ -1,0 +1,213 @@
+"""The stages between graph and embedding: LINE, features, alignment, export."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+from safetensors.torch import save_file
+
+from mora.config import ModalityConfig
+from mora.embeddings import Embeddings
+from mora.encoder.alignment import align, mobility_vectors
+from mora.encoder.training import CHECKPOINT
+from mora.errors import ConfigError
+from mora.graph.sampling import normalise, sample_edges
+from mora.line import embed
+from mora.modalities import MODALITIES, Features, read_features
+from mora.pipeline.inputs import RunContext, locate
+from mora.pipeline.mobility import read_mobility
+from mora.pipeline.rows import read_modality
+from mora.tokens import H3Tokens, Tokens
+
+Facts = dict[str, Any]
+
+
+def run_line(context: RunContext, folder: Path) -> Facts:
+    """Pre-encode the full graph; leaves ``vectors.npy``."""
+    config = context.config.line
+    mobility = read_mobility(context.folder / "graph")
+    if config.method == "given":
+        vectors = _in_token_order(context, config.path, mobility.tokens)
+    else:
+        settings = {"dim": config.dim, "seed": context.config.seed, **config.options}
+        with context.display.bar("LINE", "samples") as progress:
+            if config.method == "sampled":
+                settings["progress"] = progress
+            vectors = embed(mobility.graph, config.method, **settings)
+    np.save(folder / "vectors.npy", vectors)
+    norm = float(np.sqrt(np.mean(vectors.astype(np.float64) ** 2)))
+    return {"dim": vectors.shape[1], "root_mean_square": norm}
+
+
+def run_features(context: RunContext, folder: Path) -> Facts:
+    """Build the features of every modality, a file each."""
+    tokens = read_mobility(context.folder / "graph").tokens
+    facts: Facts = {}
+    for name, config in context.config.modalities.items():
+        features = _build_features(context, name, config, tokens, folder)
+        features.write(folder, name)
+        missing = int((~features.present).sum())
+        context.display.say(
+            f"  {name}: {len(features.columns):,} columns, {missing:,} of "
+            f"{len(tokens):,} tokens have none"
+        )
+        facts[name] = {"missing": missing, **features.notes}
+    return facts
+
+
+def _build_features(
+    context: RunContext, name: str, config: ModalityConfig, tokens: Tokens, folder: Path
+) -> Features:
+    if config.kind == "array":
+        values = _in_token_order(context, config.path, tokens)
+        present = np.isfinite(values).all(axis=1)
+        columns = [f"{name}_{i:04d}" for i in range(values.shape[1])]
+        return Features.from_values(values, present, columns)
+    options = {key: _located(value, key) for key, value in config.options.items()}
+    builder = MODALITIES[config.kind]
+    frame = read_modality(context, name, config, tokens)
+    if "progress" not in inspect.signature(builder).parameters:
+        return builder(tokens, frame, **options)
+    options.setdefault("cache_folder", folder / "text_cache")
+    with context.display.bar(f"Encoding {name}", "texts") as progress:
+        return builder(tokens, frame, progress=progress, **options)
+
+
+def check_modalities(modalities: Mapping[str, ModalityConfig]) -> None:
+    """Refuse unknown kinds and options before any work is done.
+
+    Raises:
+        ConfigError: naming what exists.
+    """
+    for name, config in modalities.items():
+        if config.kind == "array":
+            continue
+        if config.kind not in MODALITIES:
+            raise ConfigError(
+                f"modalities.{name}.kind: {config.kind!r} is unknown; expected one of "
+                f"{', '.join([*MODALITIES, 'array'])}."
+            )
+        known = [*inspect.signature(MODALITIES[config.kind]).parameters][2:]
+        unknown = [key for key in config.options if key not in known]
+        if unknown:
+            raise ConfigError(
+                f"modalities.{name}.options: {', '.join(unknown)} unknown for kind "
+                f"{config.kind!r}; expected some of {', '.join(known)}."
+            )
+
+
+def _located(value: Any, key: str) -> Any:
+    """Turn paths inside options into files."""
+    if isinstance(value, Mapping):
+        return {k: _located(v, k) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_located(v, key) for v in value]
+    return str(locate(value)) if key == "path" else value
+
+
+def _in_token_order(
+    context: RunContext, path: str | None, tokens: Tokens
+) -> Float[np.ndarray, "tokens columns"]:
+    """Load one row a token from ``.npy``; rows in the order of ``mobility.cells``.
+
+    Raises:
+        ConfigError: if no path is given or the rows are not as many as the tokens.
+    """
+    if path is None:
+        raise ConfigError("a ready array needs `path:` to an .npy file; got none.")
+    values = np.load(locate(path), allow_pickle=False)
+    if len(values) != len(tokens):
+        raise ConfigError(
+            f"{path} has {len(values)} rows for {len(tokens)} tokens; expected one "
+            f"row a token."
+        )
+    cells = getattr(context.config.mobility, "cells", None)
+    if cells is None or not isinstance(tokens, H3Tokens):
+        return values
+    given = np.load(locate(cells), allow_pickle=False)
+    ordered = np.empty_like(values)
+    ordered[tokens.encode(given)] = values
+    return ordered
+
+
+def run_train(context: RunContext, folder: Path) -> Facts:
+    """Align the modalities with mobility; leaves weights, losses and vectors."""
+    config = context.config
+    graph = read_mobility(context.folder / "graph").graph
+    line = np.load(context.folder / "line" / "vectors.npy", allow_pickle=False)
+    sample = config.sample
+    kept = sample_edges(
+        graph, sample.share, by=sample.by, ends=sample.ends, seed=config.seed
+    )
+    operator = normalise(graph.select(kept), by=config.encoder.normalisation)
+    aligned = {k: m for k, m in config.modalities.items() if m.align}
+    with context.display.bar("Training", "epochs") as progress:
+        model, state = align(
+            _scaled(line, config.encoder.line_scale),
+            operator,
+            {name: _training_features(context, name, m) for name, m in aligned.items()},
+            {name: modality.head for name, modality in aligned.items()},
+            config.encoder,
+            config.training,
+            folder,
+            seed=config.seed,
+            progress=progress,
+        )
+    np.save(folder / "vectors.npy", mobility_vectors(model))
+    weights = {k: v.contiguous() for k, v in model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors")
+    (folder / CHECKPOINT).unlink()
+    pd.DataFrame(state.history).to_csv(folder / "losses.csv", index_label="epoch")
+    context.display.say(
+        f"  best validation loss {state.best_loss:.4f} at epoch {state.best_epoch} of "
+        f"{state.epoch}; {int(kept.sum()):,} of {graph.edges:,} edges propagated"
+    )
+    return {
+        "sampled_edges": int(kept.sum()),
+        "epochs": state.epoch,
+        "best_epoch": state.best_epoch,
+        "best_validation_loss": state.best_loss,
+    }
+
+
+def _scaled(
+    line: Float[np.ndarray, "tokens dim"], scale: float | None
+) -> Float[np.ndarray, "tokens dim"]:
+    """Bring the vectors to a root mean square of ``scale``."""
+    if scale is None:
+        return line
+    size = np.sqrt(np.mean(line.astype(np.float64) ** 2))
+    return (line * (scale / size)).astype(np.float32)
+
+
+def _training_features(
+    context: RunContext, name: str, config: ModalityConfig
+) -> tuple[Float[np.ndarray, "tokens columns"], Bool[np.ndarray, " tokens"]]:
+    features = read_features(context.folder / "features", name)
+    features = features.standardised() if config.standardise else features
+    return features.values, np.asarray(features.present)
+
+
+def run_embed(context: RunContext, folder: Path) -> Facts:
+    """Write the product, ``embeddings.parquet``, into the run's folder."""
+    mobility = read_mobility(context.folder / "graph")
+    vectors = np.load(context.folder / "train" / "vectors.npy", allow_pickle=False)
+    config = context.config
+    provenance = {
+        "model": "mora",
+        "run": config.name,
+        "preset": config.preset,
+        "seed": config.seed,
+        "mobility": config.mobility.kind,
+        "modalities": list(config.modalities),
+        "notes": list(config.notes),
+    }
+    embeddings = Embeddings(mobility.tokens, vectors, mobility.population, provenance)
+    embeddings.write(context.folder / "embeddings.parquet")
+    (folder / "provenance.txt").write_text(f"{provenance}\n")
+    context.display.say(f"  wrote {context.folder / 'embeddings.parquet'}")
+    return {"tokens": len(embeddings), "dim": embeddings.dim}
