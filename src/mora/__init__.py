@@ -17,7 +17,7 @@ _HOME = {
     "run": "mora.pipeline",
 }
 
-__all__ = list(_HOME)  # noqa: PLE0604 - names of attributes that __getattr__ gives
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

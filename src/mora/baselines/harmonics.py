@@ -1,13 +1,12 @@
 """Real spherical harmonics: smooth functions of a place, from coarse to fine."""
 
 import math
-from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float64
-from numba import njit
 
 from mora.errors import MoraError
+from mora.kernels import kernel
 
 TILE_POINTS = 32  # 1024 harmonics x 32 points in float64 are 256 KB: they stay in L2
 
@@ -46,12 +45,7 @@ def spherical_harmonics(
     return harmonics
 
 
-# The kernels carry @no_type_check because the tests' type checker would wrap them, and
-# numba cannot compile the wrapper.
-
-
-@njit(nogil=True, cache=True)
-@no_type_check
+@kernel()
 def _evaluate(lonlat: np.ndarray, degree: int, harmonics: np.ndarray) -> None:
     """Fill ``harmonics`` (points, degree^2) one tile of points after another."""
     rise, fall = _legendre_factors(degree)
@@ -71,8 +65,7 @@ def _evaluate(lonlat: np.ndarray, degree: int, harmonics: np.ndarray) -> None:
                 harmonics[start + point, column] = tile[column, point]
 
 
-@njit(nogil=True, cache=True)
-@no_type_check
+@kernel()
 def _legendre_factors(degree: int) -> tuple[np.ndarray, np.ndarray]:
     """Give the two factors of the Legendre recurrence for each band and order."""
     rise = np.zeros((degree, degree))
@@ -88,8 +81,7 @@ def _legendre_factors(degree: int) -> tuple[np.ndarray, np.ndarray]:
     return rise, fall
 
 
-@njit(nogil=True, cache=True)
-@no_type_check
+@kernel()
 def _fill_tile(
     angles: np.ndarray, rise: np.ndarray, fall: np.ndarray, tile: np.ndarray
 ) -> None:

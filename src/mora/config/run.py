@@ -169,7 +169,8 @@ class EvaluationConfig(Section):
         degrees: side of a square.
         parent_resolution: H3 level of ``parent`` blocks.
         splits: random splits, and as many blocked ones.
-        setting: of LightGBM: ``quick`` (200 trees) or ``paper`` (1000 trees).
+        setting: of LightGBM: ``quick`` (200 trees); ``paper`` (1000 trees, for cells)
+            or ``paper-county`` (1000 trees with fewer leaves, for larger units).
         baselines: what to compare with.
         harmonics_degree: degree of the spherical harmonics; its square is the width.
     """
@@ -179,7 +180,7 @@ class EvaluationConfig(Section):
     degrees: float = Field(1.0, gt=0)
     parent_resolution: int = Field(3, ge=0, le=15)
     splits: int = Field(5, ge=2)
-    setting: Literal["quick", "paper"] = "quick"
+    setting: Literal["quick", "paper", "paper-county"] = "quick"
     baselines: tuple[str, ...] = ("lonlat", "harmonics", "line", "line+volume", "raw")
     harmonics_degree: int = Field(10, ge=1, le=64)
 

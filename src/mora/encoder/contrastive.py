@@ -1,5 +1,6 @@
 """The contrastive loss, in tiles: memory grows with the batch, not with its square."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-TILE_ROWS = 1024
+TILE_ROWS = 256  # a tile of 16,000 columns takes 16 MB
 SAFE_TEMPERATURE = 0.03  # below it exp(-2 / temperature) leaves float32's range
 
 
@@ -40,11 +41,16 @@ def info_nce(
 
 
 class _TiledCrossEntropy(torch.autograd.Function):
-    """Symmetric cross-entropy of scale * a @ b.T against the diagonal."""
+    """Symmetric cross-entropy of scale * a @ b.T against the diagonal.
+
+    Cosines are at most 1, so ``scale`` bounds the logits and one fixed shift serves
+    every softmax; where float32 would underflow, log-sum-exp is used instead.
+    """
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, scale: float) -> Tensor:
-        rows, columns = _log_sums(a, b, scale)
+        log_sums = _shifted_sums if scale * SAFE_TEMPERATURE <= 1 else _running_sums
+        rows, columns = log_sums(a, b, scale)
         matched = (a * b).sum(dim=1) * scale
         ctx.save_for_backward(a, b, rows, columns)
         ctx.scale = scale
@@ -54,37 +60,56 @@ class _TiledCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         a, b, rows, columns = ctx.saved_tensors
         factor = gradients[0] * ctx.scale / len(a)
+        softmax = _shifted if ctx.scale * SAFE_TEMPERATURE <= 1 else _exact
         grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)
-        for start in range(0, len(a), TILE_ROWS):
-            part = slice(start, start + TILE_ROWS)
-            logits = ctx.scale * (a[part] @ b.T)
-            softmax = torch.exp(logits - rows[part, None])
-            softmax += logits.sub_(columns).exp_()
-            softmax *= factor / 2
-            grad_a[part] = softmax @ b
-            grad_b.addmm_(softmax.T, a[part])
-        return grad_a.sub_(factor * b), grad_b.sub_(factor * a), None
+        for part in _tiles(len(a)):
+            tile = softmax(a[part], b, ctx.scale, rows[part], columns)
+            grad_a[part] = tile @ b
+            grad_b.addmm_(tile.T, a[part])
+        grad_a.mul_(factor / 2).sub_(factor * b)
+        grad_b.mul_(factor / 2).sub_(factor * a)
+        return grad_a, grad_b, None
 
 
-def _log_sums(a: Tensor, b: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Give log-sum-exp of every row and every column of scale * a @ b.T.
+def _tiles(rows: int) -> Iterator[slice]:
+    return (slice(start, start + TILE_ROWS) for start in range(0, rows, TILE_ROWS))
 
-    Cosines are at most 1, so ``scale`` is a bound on the logits and one shift serves
-    all; where float32 would underflow, the running maximum is used instead.
-    """
+
+def _exponentials(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """Give exp(scale * (cosine - 1)), at most 1."""
+    return torch.addmm(a.new_full((1,), -scale), a * scale, b.T).exp_()
+
+
+def _shifted_sums(a: Tensor, b: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Give log-sum-exp of every row and column of the logits, with a fixed shift."""
+    rows, columns = a.new_empty(len(a)), a.new_zeros(len(b))
+    for part in _tiles(len(a)):
+        tile = _exponentials(a[part], b, scale)
+        rows[part] = tile.sum(dim=1)
+        columns += tile.sum(dim=0)
+    return rows.log_().add_(scale), columns.log_().add_(scale)
+
+
+def _shifted(
+    a: Tensor, b: Tensor, scale: float, rows: Tensor, columns: Tensor
+) -> Tensor:
+    """Add the softmax over rows and that over columns of a tile, one exp for both."""
+    weight = torch.exp(scale - rows)[:, None] + torch.exp(scale - columns)
+    return _exponentials(a, b, scale).mul_(weight)
+
+
+def _running_sums(a: Tensor, b: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Give log-sum-exp of every row and column, whatever the scale."""
     rows = a.new_empty(len(a))
-    if scale * SAFE_TEMPERATURE <= 1:
-        sums = a.new_zeros(len(b))
-        for start in range(0, len(a), TILE_ROWS):
-            part = slice(start, start + TILE_ROWS)
-            tile = (scale * (a[part] @ b.T)).sub_(scale).exp_()
-            rows[part] = tile.sum(dim=1).log_().add_(scale)
-            sums += tile.sum(dim=0)
-        return rows, sums.log_().add_(scale)
     columns = a.new_full((len(b),), -torch.inf)
-    for start in range(0, len(a), TILE_ROWS):
-        part = slice(start, start + TILE_ROWS)
+    for part in _tiles(len(a)):
         logits = scale * (a[part] @ b.T)
         rows[part] = torch.logsumexp(logits, dim=1)
         columns = torch.logaddexp(columns, torch.logsumexp(logits, dim=0))
     return rows, columns
+
+
+def _exact(a: Tensor, b: Tensor, scale: float, rows: Tensor, columns: Tensor) -> Tensor:
+    """Add the softmax over rows and that over columns of a tile, whatever the scale."""
+    logits = scale * (a @ b.T)
+    return torch.exp(logits - rows[:, None]) + torch.exp(logits - columns)

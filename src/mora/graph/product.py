@@ -1,12 +1,11 @@
 """Sparse matrix times dense matrix: the inner loop of LINE and of LightGCN."""
 
-from typing import no_type_check
-
 import numpy as np
 from jaxtyping import Float32, Int32, Int64
-from numba import njit, prange
+from numba import prange
 
 from mora.errors import GraphError
+from mora.kernels import kernel
 
 # Far more blocks than cores, so that a thread's share is even to 1 %.
 BLOCKS = 256
@@ -101,8 +100,7 @@ def _even_blocks(
     return np.concatenate([[0], cuts, [len(rows)]])
 
 
-@njit(parallel=True, nogil=True, cache=True)
-@no_type_check
+@kernel(parallel=True)
 def _multiply_rows(
     indptr: np.ndarray,
     indices: np.ndarray,

@@ -104,9 +104,9 @@ class MobilityGraph:
     def degree(self) -> Float[np.ndarray, " tokens"]:
         """Sum the weights at each token, over both directions."""
         weight = np.asarray(self.weight, dtype=np.float64)
-        return np.bincount(self.rows(), weight, len(self)) + np.bincount(
-            self.neighbour, weight, len(self)
-        )
+        ends = (self.rows(), self.neighbour)
+        total = sum(np.bincount(end, weight, len(self)) for end in ends)
+        return np.asarray(total, dtype=np.float64)
 
     def symmetric(self) -> sp.csr_array:
         """Give the full matrix in float64, both directions of every edge stored."""

@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, no_type_check
+from typing import NamedTuple
 
 import numba
 import numpy as np
 from jaxtyping import Float32, Float64, Int32, UInt64
-from numba import njit, prange
+from numba import prange
 
 from mora.errors import GraphError
 from mora.graph.storage import MobilityGraph
+from mora.kernels import kernel
 
 # Noise vertices are drawn by degree^0.75 (Mikolov et al. 2013; LINE, section 4.1.2).
 NOISE_POWER = 0.75
@@ -157,8 +158,7 @@ def alias_table(weight: Float64[np.ndarray, " n"]) -> AliasTable:
     return AliasTable(keep, alias)
 
 
-@njit(nogil=True, cache=True)
-@no_type_check
+@kernel()
 def _fill_alias(keep: np.ndarray, alias: np.ndarray) -> None:
     """Top each column below 1 up from a column above 1, in place."""
     below = np.empty(len(keep), np.int32)
@@ -185,8 +185,7 @@ def _fill_alias(keep: np.ndarray, alias: np.ndarray) -> None:
     keep[above[:n_above]] = 1
 
 
-@njit(nogil=True, cache=True)
-@no_type_check
+@kernel()
 def _uniform(state: np.ndarray) -> float:
     """Draw from [0, 1) with 53 bits. Source: Steele et al. 2014, SplitMix64."""
     state[0] += np.uint64(0x9E3779B97F4A7C15)
@@ -197,8 +196,7 @@ def _uniform(state: np.ndarray) -> float:
     return (z >> np.uint64(11)) * 2.0**-53
 
 
-@njit(nogil=True, cache=True)
-@no_type_check
+@kernel()
 def _draw(table: AliasTable, state: np.ndarray) -> int:
     """Draw a column; the digits of the draw behind the point choose keep or alias."""
     place = _uniform(state) * len(table.keep)
@@ -208,8 +206,7 @@ def _draw(table: AliasTable, state: np.ndarray) -> int:
     return table.alias[column]
 
 
-@njit(nogil=True, cache=True)
-@no_type_check
+@kernel()
 def _draw_samples(
     ends: np.ndarray,
     edges: AliasTable,
@@ -229,8 +226,7 @@ def _draw_samples(
             samples[i, k] = _draw(noise, state)
 
 
-@njit(nogil=True, cache=True, fastmath=FASTMATH)
-@no_type_check
+@kernel(fastmath=FASTMATH)
 def _step(
     vectors: Vectors,
     sample: np.ndarray,
@@ -258,8 +254,7 @@ def _step(
         vertex[token, d] += change[d]
 
 
-@njit(nogil=True, cache=True)
-@no_type_check
+@kernel()
 def _train(
     vectors: Vectors,
     ends: np.ndarray,
@@ -283,8 +278,7 @@ def _train(
             _step(vectors, samples[i], rate, own, change)
 
 
-@njit(parallel=True, nogil=True, cache=True)
-@no_type_check
+@kernel(parallel=True)
 def _train_chunk(
     vectors: Vectors,
     ends: np.ndarray,

@@ -37,6 +37,11 @@ from mora.tokens import Tokens
 
 MODEL = "mora"
 EVALUATION_THREADS = 2
+LIGHTGBM = {
+    "quick": "lightgbm",
+    "paper": "lightgbm-paper",
+    "paper-county": "lightgbm-paper-county",
+}
 
 
 def run_evaluate(context: RunContext, folder: Path) -> dict[str, Any]:
@@ -52,10 +57,7 @@ def run_evaluate(context: RunContext, folder: Path) -> dict[str, Any]:
     tasks = list(_tasks(context, mobility))
     vectors, left_out = _models(context, mobility, features)
     readouts = {
-        "lightgbm": make_readout(
-            "lightgbm" if config.setting == "quick" else "lightgbm-paper",
-            seed=context.config.seed,
-        ),
+        "lightgbm": make_readout(LIGHTGBM[config.setting], seed=context.config.seed),
         "ridge": make_readout("ridge"),
     }
     with context.display.bar("Evaluating", "fits") as progress:
@@ -236,26 +238,33 @@ def token_blocks(
         return np.unique(square, axis=0, return_inverse=True)[1].ravel()
     lonlat = _lonlat(tokens)
     if lonlat is None:
-        return np.arange(len(tokens))
+        raise NoGeometryError(
+            tokens.kind, "place, so blocked splits cannot be made", "Give `areas:`."
+        )
+    blocks = degree_blocks(lonlat, config.degrees)
     if mobility.zones.empty:
-        return degree_blocks(lonlat, config.degrees)
+        return blocks
     names, zone = np.unique(mobility.zones["zone"], return_inverse=True)
     order = np.argsort(mobility.zones["population"].to_numpy(), kind="stable")
-    main = np.zeros(len(tokens), np.int64)
+    main = np.full(len(tokens), -1, np.int64)
     main[mobility.zones["token"].to_numpy()[order]] = zone[order]
     middle = _zone_middles(mobility, zone, len(names))
-    return group_blocks(main, middle, config.degrees)
+    zoned = main >= 0  # every token of a run with zones is in one
+    blocks[zoned] = group_blocks(main[zoned], middle, config.degrees)
+    return blocks
 
 
 def _leak_warnings(tasks: list[Task], features: Mapping[str, Features]) -> list[str]:
-    """Warn of inputs of which one column predicts a label."""
+    """Warn of inputs of which one column predicts a label, of zones or of tokens."""
     warnings = []
-    for task in tasks:
+    for pooling in {id(task.pooling): task.pooling for task in tasks}.values():
+        alike = [task for task in tasks if task.pooling is pooling]
+        units = replace(alike[0], labels=np.zeros(len(alike[0].labels)))
         named = {
-            name: (task.pool(_with_gaps(f)), f.columns) for name, f in features.items()
+            name: (units.pool(_with_gaps(f)), f.columns) for name, f in features.items()
         }
-        leaks = find_leaks(named, {task.name: task.targets()})
-        warnings += [str(leak) for leak in leaks]
+        labels = {task.name: task.labels[units.units()] for task in alike}
+        warnings += [str(leak) for leak in find_leaks(named, labels)]
     return warnings
 
 

@@ -15,6 +15,7 @@ from mora.tables.rules import (
 )
 
 DEGREES = 360.0  # coordinates beyond this are metres or feet of a projection
+TINY_DEGREES = 0.01  # half the side of the square that stands for a lost outline
 POLYGONAL = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 
 
@@ -85,10 +86,15 @@ def _check_polygons(inspection: Inspection) -> None:
     outlines[invalid] = shapely.make_valid(
         outlines[invalid], method="structure", keep_collapsed=False
     )
-    inspection.put("geometry", outlines)
     collapsed = shapely.is_empty(outlines)
+    # A place must not vanish because its outline was simplified away to a line.
+    lines = inspection.frame["geometry"].to_numpy(object)[collapsed]
+    outlines[collapsed] = shapely.buffer(
+        shapely.centroid(lines), TINY_DEGREES, cap_style="square"
+    )
+    inspection.put("geometry", outlines)
     inspection.note(invalid & ~collapsed, "invalid polygon repaired", "id")
-    inspection.drop(collapsed, "polygon without an area", "id")
+    inspection.note(collapsed, "polygon without an area, drawn as a small square", "id")
 
 
 def _check_degrees(inspection: Inspection, outlines: np.ndarray) -> None:

@@ -37,7 +37,7 @@ class ZoneTokens(Tokens):
         """Build the order from zone names and, where known, their polygons.
 
         Raises:
-            MoraError: if a name occurs twice or there are no zones.
+            MoraError: if a name occurs twice, or a zone has no outline, or there is none.
         """
         names = np.asarray(ids, dtype=str)
         unique, counts = np.unique(names, return_counts=True)
@@ -49,6 +49,12 @@ class ZoneTokens(Tokens):
             )
         if outlines is None:
             return cls(unique)
+        empty = shapely.is_empty(outlines) | shapely.is_missing(outlines)
+        if empty.any() or len(outlines) != len(names):
+            raise MoraError(
+                f"{empty.sum()} of {len(outlines)} outlines are empty, for "
+                f"{len(names)} zones; expected a polygon for every zone."
+            )
         middle = shapely.get_coordinates(shapely.centroid(outlines))
         order = hilbert_order(middle[:, 0], middle[:, 1])
         return cls(names[order], np.asarray(outlines)[order])
