@@ -8,7 +8,8 @@ import scipy.sparse as sp
 from mora.errors import GraphError
 from mora.graph.storage import MobilityGraph, read_graph
 from mora.line import sampled as module
-from mora.line.sampled import Vectors, alias_table, default_samples, sampled
+from mora.line.alias import alias_table
+from mora.line.sampled import Vectors, default_samples, sampled
 
 two_threads = pytest.mark.skipif(
     numba.config.NUMBA_NUM_THREADS < 2, reason="needs two cores"

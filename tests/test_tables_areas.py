@@ -202,11 +202,12 @@ def test_rings_of_too_few_points_are_repaired(tmp_path):
     assert found(report) == {"invalid polygon repaired": (2, "kept")}
     features[1]["geometry"] = {"type": "Polygon", "coordinates": [line]}
     frame, report = check_areas(read_areas(write(tmp_path / "a.geojson", content)))
-    assert frame["id"].tolist() == ["01", "03"]
-    assert found(report)["polygon without an area, drawn as a small square"] == (
-        1,
-        "kept",
-    )
+    assert frame["id"].tolist() == ["01", "02", "03"]
+    lost = "polygon without an area, drawn as a small square"
+    assert found(report)[lost] == (1, "kept")
+    west, south, east, north = frame["geometry"][1].bounds
+    assert west < 5.5 < east
+    assert south < 5.5 < north
 
 
 def test_heights_are_left_out():

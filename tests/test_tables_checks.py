@@ -139,8 +139,15 @@ def test_bad_weights_are_refused(weight):
         TableError, match=r"1 of 2 flows refused: weight is .*\(first: r"
     ):
         check_flows(flows(("a", "b", 1), ("b", "a", weight)))
+
+
+def test_a_row_of_negative_weight_is_refused_and_one_without_counts_nothing():
+    weight = pd.Series([-1.0] + [1.0] * 9)
     with pytest.raises(TableError, match=r"1 of 10 rows refused: weight is"):
-        check_rows(labels().assign(weight=pd.Series([weight] + [1] * 9, dtype=object)))
+        check_rows(labels().assign(weight=weight))
+    frame, report = check_rows(labels().assign(weight=weight.replace(-1.0, np.nan)))
+    assert frame["weight"].tolist() == [0.0] + [1.0] * 9
+    assert found(report)["no weight, the row counts nothing"] == (1, "kept")
 
 
 def test_zero_weights_are_dropped_without_being_bad():

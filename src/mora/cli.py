@@ -54,16 +54,16 @@ for _name, _text in SUBCOMMANDS.items():
 
 
 def _run(config: Path, folder: Path | None, quiet: bool, until: str) -> None:
-    # Imported here: `mora --help` should not wait for torch.
+    # Imported here: `mora --help` should not wait for numba and pandas.
     from mora.pipeline import run
     from mora.pipeline.display import Display, Terminal
 
-    run(
-        config,
-        folder=folder,
-        until=until,
-        display=Display() if quiet else Terminal(),
-    )
+    display = Display() if quiet else Terminal()
+    try:
+        run(config, folder=folder, until=until, display=display)
+    except KeyboardInterrupt:
+        typer.echo("Stopped. Start the same command again to go on.", err=True)
+        raise typer.Exit(130) from None
 
 
 def main() -> None:
@@ -73,6 +73,3 @@ def main() -> None:
     except MoraError as error:
         typer.secho(f"Error: {error}", fg="red", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("Stopped. Start the same command again to go on.", err=True)
-        sys.exit(130)

@@ -128,23 +128,29 @@ class Embeddings:
 
         Args:
             queries: vectors, of places or made of them.
-            k: how many, at most the number of places.
+            k: how many, >= 1; at most the number of places are found.
 
         Returns:
             Tokens ``(n, k)``, the most similar first, and their cosine similarities;
             a place is its own nearest.
+
+        Raises:
+            MoraError: if ``k`` is below 1.
         """
-        unit = _unit(self.vectors)
-        k = min(k, len(self))
-        tokens, cosines = [], []
+        if k < 1:
+            raise MoraError(f"k must be at least 1, got {k!r}.")
+        unit, k = _unit(self.vectors), min(k, len(self))
+        tokens = np.empty((len(queries), k), np.int64)
+        cosines = np.empty((len(queries), k), np.float32)
         for start in range(0, len(queries), NEAREST_BLOCK):
-            cosine = _unit(queries[start : start + NEAREST_BLOCK]) @ unit.T
+            rows = slice(start, start + NEAREST_BLOCK)
+            cosine = _unit(queries[rows]) @ unit.T
             best = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
             value = np.take_along_axis(cosine, best, axis=1)
             order = np.lexsort([best, -value], axis=1)
-            tokens.append(np.take_along_axis(best, order, axis=1))
-            cosines.append(np.take_along_axis(value, order, axis=1))
-        return np.concatenate(tokens), np.concatenate(cosines)
+            tokens[rows] = np.take_along_axis(best, order, axis=1)
+            cosines[rows] = np.take_along_axis(value, order, axis=1)
+        return tokens, cosines
 
     def write(self, path: Path | str) -> None:
         """Write GeoParquet: id, cell, geometry (WKB), population, embedding.

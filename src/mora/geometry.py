@@ -6,6 +6,8 @@ import numpy as np
 import shapely
 from jaxtyping import Float, Int, UInt64
 
+from mora.errors import MoraError
+
 EARTH_RADIUS_KM = 6371.0088  # IUGG mean radius
 
 
@@ -32,23 +34,25 @@ def great_circle_km(
 
 
 def polygon_areas_km2(polygons: np.ndarray) -> Float[np.ndarray, " n"]:
-    """Give the area of each polygon through the equal-area sinusoidal projection.
+    """Give the area of each polygon through the equal-area cylindrical projection.
+
+    Source: Lambert 1772; x = R lon, y = R sin(lat).
 
     Args:
         polygons: shapely polygons or multipolygons in lon/lat; none may cross the
             antimeridian.
 
     Returns:
-        Square kilometres on the sphere; 0 for an empty geometry. Edges are straight
-        in lon/lat, which matters only for polygons of continental size.
+        Square kilometres on the sphere; 0 for an empty geometry. Exact where edges
+        follow meridians and parallels; others are straight in the projection, which
+        matters only for edges of continental size.
     """
-    scale = np.pi / 180 * EARTH_RADIUS_KM
 
-    def sinusoidal(lonlat: np.ndarray) -> np.ndarray:
-        x = lonlat[:, 0] * np.cos(np.radians(lonlat[:, 1]))
-        return np.column_stack([x, lonlat[:, 1]]) * scale
+    def cylindrical(lonlat: np.ndarray) -> np.ndarray:
+        lon, lat = np.radians(lonlat).T
+        return np.column_stack([lon, np.sin(lat)]) * EARTH_RADIUS_KM
 
-    return shapely.area(shapely.transform(polygons, sinusoidal))
+    return shapely.area(shapely.transform(polygons, cylindrical))
 
 
 def shared_borders(
@@ -94,7 +98,11 @@ def cover_with_cells(
 
     Returns:
         Polygon row, cell and share; the shares of one polygon sum to 1.
+
+    Raises:
+        MoraError: if a polygon reaches beyond longitude 180 or latitude 90.
     """
+    _require_on_earth(polygons)
     rows, cells, shares = [], [], []
     for row, polygon in enumerate(polygons):
         parts = _fill(polygon, min(resolution + finer, 15))
@@ -110,9 +118,22 @@ def cover_with_cells(
     return np.concatenate(rows), np.concatenate(cells), np.concatenate(shares)
 
 
+def _require_on_earth(polygons: np.ndarray) -> None:
+    bounds = shapely.bounds(polygons)
+    outside = (np.abs(bounds) > [180, 90, 180, 90]).any(axis=1)
+    if outside.any():
+        raise MoraError(
+            f"{outside.sum()} of {len(polygons)} polygons reach beyond longitude 180 "
+            f"or latitude 90 (first bounds: {bounds[outside][0].round(3).tolist()}); "
+            f"expected lon/lat in degrees. Cut polygons in two at the antimeridian."
+        )
+
+
 def _fill(polygon: shapely.Geometry, level: int) -> UInt64[np.ndarray, " cells"]:
     mode = h3ronpy.ContainmentMode.ContainsCentroid
-    cells = h3ronpy.vector.geometry_to_cells(polygon, level, containment_mode=mode)
+    # H3 takes an edge of more than 180 degrees to run the other way round the Earth.
+    short_edges = shapely.segmentize(polygon, 90.0)
+    cells = h3ronpy.vector.geometry_to_cells(short_edges, level, containment_mode=mode)
     return np.asarray(cells, dtype=np.uint64)
 
 

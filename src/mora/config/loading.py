@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from mora.config.inputs import FILE_KEYS, OWN_WORDS
 from mora.config.run import RunConfig
 from mora.errors import ConfigError, MissingFileError
 
 PACKAGE_SCHEME = "package://"
-PATH_KEYS = ("path", "graph", "cells")
 
 
 def load_config(
@@ -36,7 +36,7 @@ def load_config(
             named, with the nearest key.
     """
     if isinstance(config, RunConfig):
-        return config
+        config = config.model_dump(mode="json")
     origin, folder = "the configuration", Path.cwd()
     if isinstance(config, str | Path):
         origin, folder = str(config), Path(config).resolve().parent
@@ -73,8 +73,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise MissingFileError(path, "configuration")
     try:
         content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not plain YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(
             f"{path} holds {type(content).__name__}; expected settings (key: value)."
@@ -84,11 +84,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _absolute(settings: Any, folder: Path, key: str = "") -> Any:
     """Make the paths in nested settings absolute; package paths stay."""
+    if key in OWN_WORDS:
+        return settings
     if isinstance(settings, Mapping):
         return {k: _absolute(v, folder, k) for k, v in settings.items()}
     if isinstance(settings, list | tuple):
         return [_absolute(v, folder, key) for v in settings]
-    is_path = key in PATH_KEYS and isinstance(settings, str)
+    is_path = key in FILE_KEYS and isinstance(settings, str)
     if is_path and not settings.startswith(PACKAGE_SCHEME):
         return str((folder / settings).resolve())
     return settings

@@ -19,7 +19,7 @@ class VisitsMobility(Section):
     """
 
     kind: Literal["visits"]
-    table: TableInput = TableInput(memory=True)
+    table: TableInput = TableInput()
     timezone: str | None = None
     min_users: int = Field(2, ge=1)
 
@@ -35,7 +35,7 @@ class FlowsMobility(Section):
     """
 
     kind: Literal["flows"]
-    table: TableInput = TableInput(memory=True)
+    table: TableInput = TableInput()
     min_weight: float = Field(0.0, ge=0)
 
 
@@ -55,7 +55,7 @@ class GravityMobility(Section):
     """
 
     kind: Literal["gravity"]
-    table: TableInput = TableInput(memory=True)
+    table: TableInput = TableInput()
     population: TableInput
     zones: TableInput | None = None
     internal: Literal["given", "workers", "none"] = "given"

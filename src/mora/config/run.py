@@ -1,6 +1,6 @@
 """The parts of a run's configuration, in the order in which they are used."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -81,6 +81,8 @@ class ModalityConfig(Section):
     Attributes:
         kind: name of a registered builder, or ``array`` for a ready ``.npy``.
         inputs: tables whose rows are put together.
+        areas: polygons that the rows' ids name, for ``demographics``; rows are
+            allocated to the tokens that each polygon covers, by area.
         path: the ``.npy`` of kind ``array``, one row a token, NaN where missing.
         options: arguments of the builder.
         head: how it is aligned.
@@ -90,6 +92,7 @@ class ModalityConfig(Section):
 
     kind: str
     inputs: tuple[TableInput, ...] = ()
+    areas: AreaInput | None = None
     path: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     head: HeadConfig = HeadConfig()
@@ -123,6 +126,7 @@ class TrainingConfig(Section):
         epochs: at most.
         patience: epochs without a better validation loss before stopping.
         validation_share: tokens held out of the loss.
+        checkpoint_seconds: least time between two checkpoints.
         precision: of Lightning Fabric, such as ``32-true`` or ``bf16-mixed``.
         accelerator: of Lightning Fabric; ``auto`` takes a GPU where there is one.
     """
@@ -134,6 +138,7 @@ class TrainingConfig(Section):
     epochs: int = Field(100, ge=1)
     patience: int = Field(10, ge=1)
     validation_share: float = Field(0.1, gt=0, lt=1)
+    checkpoint_seconds: float = Field(15.0, ge=0)
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
     accelerator: str = "auto"
 
@@ -165,9 +170,11 @@ class EvaluationConfig(Section):
     Attributes:
         labels: the tables of labels; none skips the evaluation.
         blocks: blocked splits by squares of ``degrees``, holding zones together where
-            there are any; by H3 parent; or by a label table's ``block`` column.
+            there are any; by H3 ``parent``; or by ``code``, the zones whose names
+            begin alike (two characters of a US county's code name its state).
         degrees: side of a square.
         parent_resolution: H3 level of ``parent`` blocks.
+        code_length: characters that ``code`` blocks share.
         splits: random splits, and as many blocked ones.
         setting: of LightGBM: ``quick`` (200 trees); ``paper`` (1000 trees, for cells)
             or ``paper-county`` (1000 trees with fewer leaves, for larger units).
@@ -176,9 +183,10 @@ class EvaluationConfig(Section):
     """
 
     labels: tuple[LabelsConfig, ...] = ()
-    blocks: Literal["degrees", "parent"] = "degrees"
+    blocks: Literal["degrees", "parent", "code"] = "degrees"
     degrees: float = Field(1.0, gt=0)
     parent_resolution: int = Field(3, ge=0, le=15)
+    code_length: int = Field(2, ge=1)
     splits: int = Field(5, ge=2)
     setting: Literal["quick", "paper", "paper-county"] = "quick"
     baselines: tuple[str, ...] = ("lonlat", "harmonics", "line", "line+volume", "raw")
@@ -196,6 +204,9 @@ class MapConfig(Section):
 
     names: TableInput | None = None
     similar: int = Field(10, ge=1)
+
+
+ModalityName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 
 
 class RunConfig(Section):
@@ -218,7 +229,7 @@ class RunConfig(Section):
     mobility: Mobility
     sample: SampleConfig = SampleConfig()
     line: LineConfig = LineConfig()
-    modalities: dict[str, ModalityConfig] = Field(default_factory=dict)
+    modalities: dict[ModalityName, ModalityConfig] = Field(default_factory=dict)
     encoder: EncoderConfig = EncoderConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

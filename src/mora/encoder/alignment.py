@@ -3,7 +3,6 @@
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from mora.encoder.lightgcn import LightGCN, Operator, Propagation
 from mora.encoder.model import AlignedModel, ModalityBatch
 from mora.encoder.training import TrainingState, fit
 from mora.errors import RunError
+from mora.progress import Progress, silent
 
 
 class AlignmentTask:
@@ -62,8 +62,9 @@ class AlignmentTask:
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         """Give the contrastive loss of a batch."""
-        device = self.model.mobility.features.device
-        return model(batch.to(device), self._on(device))
+        weights = self.model.mobility.features
+        self._follow(weights)
+        return model(batch.to(weights.device), self.modalities)
 
     def validation_loss(self, model: nn.Module) -> float:
         """Give the contrastive loss among the held-out tokens."""
@@ -71,13 +72,12 @@ class AlignmentTask:
         chunks = torch.tensor_split(self.validation, parts)
         return sum(float(self.loss(model, chunk)) for chunk in chunks) / parts
 
-    def _on(self, device: torch.device) -> dict[str, ModalityBatch]:
-        if any(m.values.device != device for m in self.modalities.values()):
-            self.modalities = {
-                name: ModalityBatch(m.values.to(device), m.present.to(device))
-                for name, m in self.modalities.items()
-            }
-        return self.modalities
+    def _follow(self, weights: Tensor) -> None:
+        """Bring the features to the device and the precision of the weights."""
+        self.modalities = {
+            name: ModalityBatch(m.values.to(weights), m.present.to(weights.device))
+            for name, m in self.modalities.items()
+        }
 
 
 def build_model(
@@ -121,7 +121,7 @@ def align(
     folder: Path,
     *,
     seed: int = 0,
-    **options: Any,
+    progress: Progress = silent,
 ) -> tuple[AlignedModel, TrainingState]:
     """Train the aligned model.
 
@@ -134,8 +134,7 @@ def align(
         training: optimiser, batches, epochs.
         folder: where checkpoints are kept.
         seed: of the split, the batches and the initial weights.
-        options: ``progress`` and ``checkpoint_seconds`` of
-            :func:`mora.encoder.training.fit`.
+        progress: told the epochs done and the most there can be.
 
     Returns:
         The model with its best weights, and the losses.
@@ -150,7 +149,7 @@ def align(
         for name, (values, present) in features.items()
     }
     task = AlignmentTask(model, modalities, training, seed)
-    return model, fit(task, training, folder, **options)
+    return model, fit(task, training, folder, progress=progress)
 
 
 def mobility_vectors(model: AlignedModel) -> Float[np.ndarray, "tokens dim"]:

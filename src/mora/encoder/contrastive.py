@@ -36,8 +36,10 @@ def info_nce(
     """
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature!r}.")
-    a, b = F.normalize(anchor, dim=1), F.normalize(other, dim=1)
-    return _TiledCrossEntropy.apply(a, b, 1 / temperature)
+    wide = torch.promote_types(anchor.dtype, other.dtype)
+    with torch.autocast(anchor.device.type, enabled=False):  # sums need all digits
+        a, b = (F.normalize(x.to(wide), dim=1) for x in (anchor, other))
+        return _TiledCrossEntropy.apply(a, b, 1 / temperature)
 
 
 class _TiledCrossEntropy(torch.autograd.Function):

@@ -14,11 +14,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mora.config import TrainingConfig
-from mora.errors import RunError
+from mora.errors import ConfigError, RunError
 from mora.progress import Progress, silent
 
 CHECKPOINT = "checkpoint.safetensors"
-CHECKPOINT_SECONDS = 15.0
 
 
 @runtime_checkable
@@ -70,7 +69,6 @@ def fit(
     folder: Path,
     *,
     progress: Progress = silent,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> TrainingState:
     """Train until the validation loss no longer falls; leave the best weights.
 
@@ -82,26 +80,24 @@ def fit(
         config: optimiser, epochs, patience, precision, devices.
         folder: where the checkpoint is kept.
         progress: told the epochs done and the most there can be.
-        checkpoint_seconds: least time between two checkpoints.
 
     Returns:
         The losses of every epoch and which was best; ``task.model`` holds its weights.
 
     Raises:
+        ConfigError: if this computer does not have the accelerator.
         RunError: if the loss is not finite.
     """
-    fabric = Fabric(
-        accelerator=config.accelerator, devices=1, precision=config.precision
-    )
+    fabric = _make_fabric(config)
     optimiser = make_optimiser(task.model, config)
-    model, optimiser = fabric.setup(task.model, optimiser)
+    _, optimiser = fabric.setup(task.model, optimiser)
     state, best = _resume(folder / CHECKPOINT, task.model, optimiser)
     saved = time.monotonic()
     while not state.finished(config):
-        training = _train_epoch(task, fabric, model, optimiser, state.epoch)
-        model.eval()
-        with torch.no_grad():
-            validation = task.validation_loss(model)
+        training = _train_epoch(task, fabric, optimiser, state.epoch)
+        task.model.eval()
+        with torch.no_grad(), fabric.autocast():
+            validation = task.validation_loss(task.model)
         _require_finite(training, validation, state.epoch)
         state.history.append({"training": training, "validation": validation})
         state.epoch += 1
@@ -109,12 +105,24 @@ def fit(
             state.best_epoch, state.best_loss = state.epoch, validation
             best = _copy(task.model.state_dict())
         progress(state.epoch, config.epochs)
-        if time.monotonic() - saved >= checkpoint_seconds:
+        if time.monotonic() - saved >= config.checkpoint_seconds:
             _save(folder / CHECKPOINT, task.model, optimiser, best, state)
             saved = time.monotonic()
     task.model.load_state_dict(best)
     _save(folder / CHECKPOINT, task.model, optimiser, best, state)
     return state
+
+
+def _make_fabric(config: TrainingConfig) -> Fabric:
+    try:
+        return Fabric(
+            accelerator=config.accelerator, devices=1, precision=config.precision
+        )
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"training.accelerator {config.accelerator!r} with precision "
+            f"{config.precision!r}: {error} Use accelerator auto, or cpu."
+        ) from error
 
 
 def make_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -140,14 +148,15 @@ def make_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
 
 
 def _train_epoch(
-    task: TrainingTask, fabric: Fabric, model: nn.Module, optimiser: Any, epoch: int
+    task: TrainingTask, fabric: Fabric, optimiser: Any, epoch: int
 ) -> float:
     """Take one step a batch; give the mean loss."""
-    model.train()
+    task.model.train()
     losses = []
     for batch in task.batches(epoch):
         optimiser.zero_grad()
-        loss = task.loss(model, batch)
+        with fabric.autocast():
+            loss = task.loss(task.model, batch)
         fabric.backward(loss)
         optimiser.step()
         losses.append(loss.item())

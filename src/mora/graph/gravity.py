@@ -132,11 +132,13 @@ def spread_flows(
     in_target = share * np.asarray(zone_flows.sum(axis=0)).ravel()[crosswalk.zone]
     piece_i, piece_j = _piece_pairs(start, origin, destination, slot)
     friction = _friction(crosswalk, centroids, areas_km2, piece_i, piece_j)
-    seed = (
-        np.exp(-friction / decay_km)
-        if decay == "exponential"
-        else (1 + friction / decay_km) ** -2
-    )
+    if decay == "exponential":
+        # The factor of a pair of zones takes up what is common to its pieces; without
+        # it, exp(-d) does not vanish between zones that are far apart.
+        _subtract_nearest(friction, slot)
+        seed = np.exp(-friction / decay_km)
+    else:
+        seed = (1 + friction / decay_km) ** -2
     seed *= share[piece_i] * share[piece_j]
     error, rounds = _balance(
         seed, piece_i, piece_j, slot, zone_flows.data, out_target, in_target,
@@ -212,6 +214,14 @@ def _friction(
         apart = great_circle_km(centroids[i], centroids[j])
         distance[part] = np.where(i == j, own, apart)
     return distance
+
+
+@kernel()
+def _subtract_nearest(distance: np.ndarray, slot: np.ndarray) -> None:
+    """Count distances from the nearest in each block, in place."""
+    for pair in range(len(slot) - 1):
+        block = distance[slot[pair] : slot[pair + 1]]
+        block -= block.min()
 
 
 @kernel()

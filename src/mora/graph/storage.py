@@ -1,7 +1,10 @@
 """The mobility graph on disk and in memory: symmetric, every edge stored once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from zipfile import BadZipFile
+from zlib import error as ZlibError
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,6 +14,8 @@ from numpy.typing import DTypeLike
 from mora.errors import GraphError
 
 MAX_EXACT_WEIGHT = np.iinfo(np.uint32).max
+# What numpy and scipy raise on files that are damaged or hold something else.
+DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, ZlibError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,18 +172,30 @@ def read_graph(folder: Path) -> MobilityGraph:
         path = folder / f"{field.name}.npy"
         try:
             arrays[field.name] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except DAMAGED as error:
             raise GraphError(
                 f"{path} cannot be read ({error}); expected a whole .npy file. Build "
                 f"the graph again."
             ) from error
-    graph = MobilityGraph(**arrays)
-    if graph.indptr[-1] != graph.edges or len(graph.weight) != graph.edges:
+    _require_whole(arrays, folder)
+    return MobilityGraph(**arrays)
+
+
+def _require_whole(arrays: Mapping[str, np.ndarray], folder: Path) -> None:
+    length = {name: len(array) for name, array in arrays.items()}
+    tokens = max(length["indptr"] - 1, 0)
+    edges = int(arrays["indptr"][tokens]) if length["indptr"] else 0
+    counted = edges if length["users"] else 0  # flow tables count no users
+    expected = {"neighbour": edges, "weight": edges, "users": counted}
+    expected |= dict.fromkeys(["within", "outflow", "inflow"], tokens)
+    expected["indptr"] = tokens + 1
+    wrong = [name for name, size in expected.items() if length[name] != size]
+    if wrong:
+        found = ", ".join(f"{n} {length[n]} instead of {expected[n]}" for n in wrong)
         raise GraphError(
-            f"{folder}: {graph.edges} neighbours and {len(graph.weight)} weights, but "
-            f"the rows end at {graph.indptr[-1]}. Build the graph again."
+            f"{folder}: the arrays of {tokens} rows and {edges} edges have other "
+            f"lengths than expected ({found}). Build the graph again."
         )
-    return graph
 
 
 def read_matrix(path: Path) -> sp.csr_array:
@@ -188,7 +205,7 @@ def read_matrix(path: Path) -> sp.csr_array:
         GraphError: if the file holds neither, or the matrix is not square.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             if {"row", "col", "weight"} <= set(file.files):
                 ends = (file["row"], file["col"])
                 size = int(max(end.max() for end in ends)) + 1
@@ -196,7 +213,7 @@ def read_matrix(path: Path) -> sp.csr_array:
                 return sp.csr_array((file["weight"], ends), shape=(size, size))
             found = file.files
         matrix = sp.csr_array(sp.load_npz(path))
-    except (OSError, ValueError, KeyError) as error:
+    except DAMAGED as error:
         raise GraphError(
             f"{path} holds no sparse matrix ({error}); expected scipy.sparse.save_npz "
             f"or arrays row, col, weight."

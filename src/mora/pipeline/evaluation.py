@@ -1,38 +1,32 @@
 """The last stages: a first evaluation and a first map."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import scipy.sparse as sp
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from mora.baselines import BaselineInput, Volume, embed_baselines
 from mora.benchmark import (
     Report,
     ScoreFile,
     Task,
-    degree_blocks,
     evaluate,
     find_leaks,
-    group_blocks,
     make_readout,
-    pooling_matrix,
     print_report,
     to_markdown,
 )
-from mora.config import EvaluationConfig, LabelsConfig
-from mora.errors import NoGeometryError, TableError
+from mora.errors import MissingColumnError, NoGeometryError
 from mora.explore.map import write_map
 from mora.modalities import Features, read_features
-from mora.modalities.rows import weighted_group_means
 from mora.pipeline.folder import read_json, write_json
 from mora.pipeline.inputs import RunContext
 from mora.pipeline.mobility import Mobility, read_mobility
 from mora.pipeline.rows import read_numbers, token_of_rows
+from mora.pipeline.tasks import named_labels, read_tasks, token_labels
 from mora.tokens import Tokens
 
 MODEL = "mora"
@@ -42,6 +36,27 @@ LIGHTGBM = {
     "paper": "lightgbm-paper",
     "paper-county": "lightgbm-paper-county",
 }
+
+
+def check_evaluation(context: RunContext) -> None:
+    """Refuse labels, blocks and baselines that could not be used.
+
+    Raises:
+        MoraError: saying which and why.
+    """
+    config = context.config.evaluation
+    embed_baselines(config.baselines, BaselineInput())
+    if config.labels:
+        mobility = read_mobility(context.folder / "graph")
+        # A model that knows nothing meets every check and takes no time.
+        nothing = {"nothing": np.zeros((len(mobility.tokens), 1), np.float32)}
+        tasks = list(read_tasks(context, mobility))
+        evaluate(tasks, nothing, repeats=config.splits, readouts=["ridge"])
+
+
+def check_map(context: RunContext) -> None:
+    """Refuse a table of names that could not be used."""
+    _place_names(context, read_mobility(context.folder / "graph").tokens)
 
 
 def run_evaluate(context: RunContext, folder: Path) -> dict[str, Any]:
@@ -54,7 +69,7 @@ def run_evaluate(context: RunContext, folder: Path) -> dict[str, Any]:
         context.display.say("  no labels: nothing to evaluate")
         return counts
     features = _features(context)
-    tasks = list(_tasks(context, mobility))
+    tasks = list(read_tasks(context, mobility))
     vectors, left_out = _models(context, mobility, features)
     readouts = {
         "lightgbm": make_readout(LIGHTGBM[config.setting], seed=context.config.seed),
@@ -74,7 +89,7 @@ def run_evaluate(context: RunContext, folder: Path) -> dict[str, Any]:
     report = replace(
         report,
         left_out=left_out,
-        warnings=_leak_warnings(tasks, features),
+        warnings=_leak_warnings(tasks, _inputs(mobility, features)),
         notes=list(context.config.notes),
         pairs=[(MODEL, name) for name in vectors if name != MODEL],
     )
@@ -125,146 +140,31 @@ def _lonlat(tokens: Tokens) -> np.ndarray | None:
         return None
 
 
-def _tasks(context: RunContext, mobility: Mobility) -> Iterator[Task]:
-    """Read every label table and bring its labels to their units."""
-    config = context.config.evaluation
-    blocks = token_blocks(config, mobility)
-    for number, labels in enumerate(config.labels):
-        place = f"evaluation.labels.{number}.table"
-        frame = read_numbers(context, _named(labels).table, place, [])
-        if labels.unit == "token":
-            values = _token_labels(mobility.tokens, frame, labels)
-            unit_blocks, pooling = blocks, None
-        else:
-            values, unit_blocks, pooling = _zone_labels(mobility, frame, labels, config)
-        for column, name in enumerate(labels.values):
-            yield Task(
-                name,
-                values[:, column],
-                unit_blocks,
-                pooling,
-                labels.transform.get(name),
-                labels.given_away.get(name),
-            )
+def _inputs(
+    mobility: Mobility, features: Mapping[str, Features]
+) -> dict[str, tuple[np.ndarray, Sequence[str]]]:
+    """Give every input column that could give a label away, movement included."""
+    flows = [mobility.graph.outflow, mobility.graph.inflow, mobility.graph.within]
+    inputs: dict[str, tuple[np.ndarray, Sequence[str]]] = {
+        name: (_with_gaps(f), f.columns) for name, f in features.items()
+    }
+    inputs["movement"] = np.column_stack(flows), ("outflow", "inflow", "within")
+    return inputs
 
 
-def _named(labels: LabelsConfig) -> LabelsConfig:
-    """Read the labels under their own names, beside the keys."""
-    columns = {**labels.table.columns, **labels.values}
-    table = labels.table.model_copy(update={"columns": columns})
-    return labels.model_copy(update={"table": table})
-
-
-def _token_labels(
-    tokens: Tokens, frame: pd.DataFrame, labels: LabelsConfig
-) -> Float[np.ndarray, "tokens labels"]:
-    """Average the rows of each token, by ``weight`` where there is one."""
-    token = token_of_rows(tokens, frame)
-    weight = frame["weight"] if "weight" in frame else pd.Series(1.0, frame.index)
-    values = frame[list(labels.values)].to_numpy(np.float64)
-    return weighted_group_means(token, values, weight.to_numpy(float), len(tokens))
-
-
-def _zone_labels(
-    mobility: Mobility,
-    frame: pd.DataFrame,
-    labels: LabelsConfig,
-    config: EvaluationConfig,
-) -> tuple[np.ndarray, Int[np.ndarray, " zones"], sp.csr_array]:
-    """Give labels, blocks and pooling of zones that several tokens make up.
-
-    Raises:
-        TableError: if the run has no zones, or none of the labels' zones is known.
-    """
-    zones = mobility.zones
-    if zones.empty:
-        raise TableError(
-            "labels of zones need zones in the run; its mobility has none. Expected "
-            "`unit: token`, or mobility kind gravity or radiation with a zone column."
-        )
-    names = np.unique(zones["zone"])
-    row = pd.Index(frame["id"]).get_indexer(names)
-    if (row < 0).all():
-        raise TableError(
-            f"none of {len(frame)} labels names one of {len(names)} zones (first "
-            f"labels: {', '.join(frame['id'].head(3))}; first zones: "
-            f"{', '.join(names[:3])}). Check that both use the same ids."
-        )
-    found = frame[list(labels.values)].to_numpy(np.float64)[row]
-    values = np.where(row[:, None] >= 0, found, np.nan)
-    zone = np.searchsorted(names, zones["zone"])
-    token = zones["token"].to_numpy()
-    weight = {
-        "mean": np.ones(len(zones)),
-        "population": zones["population"].to_numpy(),
-        "area": mobility.tokens.areas_km2()[token],
-    }[labels.pool]
-    shape = (len(names), len(mobility.tokens))
-    middle = _zone_middles(mobility, zone, len(names))
-    blocks = degree_blocks(middle, config.degrees)
-    return values, blocks, pooling_matrix(zone, token, weight, shape)
-
-
-def _zone_middles(
-    mobility: Mobility, zone: np.ndarray, zones: int
-) -> Float[np.ndarray, "zones 2"]:
-    """Give the population-weighted middle of each zone."""
-    token = mobility.zones["token"].to_numpy()
-    people = mobility.zones["population"].to_numpy()
-    centroids = mobility.tokens.centroids()[token]
-    return weighted_group_means(zone, centroids, people, zones)
-
-
-def token_blocks(
-    config: EvaluationConfig, mobility: Mobility
-) -> Int[np.ndarray, " tokens"]:
-    """Give the block of each token; no block divides a zone that an input came from.
-
-    Args:
-        config: how blocks are made.
-        mobility: tokens and, where there are any, zones. A token belongs to the zone
-            with most of its people.
-
-    Returns:
-        Block numbers. On a grid without a place on Earth, squares of 20 x 20 cells.
-    """
-    tokens = mobility.tokens
-    if config.blocks == "parent":
-        return np.unique(tokens.parents(config.parent_resolution), return_inverse=True)[
-            1
-        ]
-    if tokens.kind == "grid":
-        square = (tokens.xy() - 1) // 20
-        return np.unique(square, axis=0, return_inverse=True)[1].ravel()
-    lonlat = _lonlat(tokens)
-    if lonlat is None:
-        raise NoGeometryError(
-            tokens.kind, "place, so blocked splits cannot be made", "Give `areas:`."
-        )
-    blocks = degree_blocks(lonlat, config.degrees)
-    if mobility.zones.empty:
-        return blocks
-    names, zone = np.unique(mobility.zones["zone"], return_inverse=True)
-    order = np.argsort(mobility.zones["population"].to_numpy(), kind="stable")
-    main = np.full(len(tokens), -1, np.int64)
-    main[mobility.zones["token"].to_numpy()[order]] = zone[order]
-    middle = _zone_middles(mobility, zone, len(names))
-    zoned = main >= 0  # every token of a run with zones is in one
-    blocks[zoned] = group_blocks(main[zoned], middle, config.degrees)
-    return blocks
-
-
-def _leak_warnings(tasks: list[Task], features: Mapping[str, Features]) -> list[str]:
+def _leak_warnings(
+    tasks: list[Task], inputs: Mapping[str, tuple[np.ndarray, Sequence[str]]]
+) -> list[str]:
     """Warn of inputs of which one column predicts a label, of zones or of tokens."""
     warnings = []
     for pooling in {id(task.pooling): task.pooling for task in tasks}.values():
         alike = [task for task in tasks if task.pooling is pooling]
         units = replace(alike[0], labels=np.zeros(len(alike[0].labels)))
-        named = {
-            name: (units.pool(_with_gaps(f)), f.columns) for name, f in features.items()
+        pooled = {
+            name: (units.pool(v), columns) for name, (v, columns) in inputs.items()
         }
         labels = {task.name: task.labels[units.units()] for task in alike}
-        warnings += [str(leak) for leak in find_leaks(named, labels)]
+        warnings += [str(leak) for leak in find_leaks(pooled, labels)]
     return warnings
 
 
@@ -303,8 +203,8 @@ def _layers(context: RunContext, mobility: Mobility) -> dict[str, np.ndarray]:
     for number, labels in enumerate(context.config.evaluation.labels):
         if labels.unit == "token":
             place = f"evaluation.labels.{number}.table"
-            frame = read_numbers(context, _named(labels).table, place, [])
-            values = _token_labels(mobility.tokens, frame, labels)
+            frame = read_numbers(context, named_labels(labels).table, place, [])
+            values = token_labels(mobility.tokens, frame, labels)
             layers |= {n: values[:, i] for i, n in enumerate(labels.values)}
     return layers
 
@@ -315,6 +215,9 @@ def _place_names(context: RunContext, tokens: Tokens) -> list[str] | None:
     if table is None:
         return None
     frame = context.frame(table, "map.names", "names")
+    if "name" not in frame:
+        raise MissingColumnError("map.names", ["name"], list(frame.columns))
+    frame = frame[frame["name"].notna()]
     token = token_of_rows(tokens, frame)
     names = [""] * len(tokens)
     for row, name in zip(token[::-1], frame["name"].iloc[::-1], strict=True):

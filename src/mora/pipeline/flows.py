@@ -16,16 +16,18 @@ from mora.config import (
     RadiationMobility,
     TableInput,
 )
-from mora.errors import ConfigError, GraphError
+from mora.errors import ConfigError, GraphError, TableError, examples
 from mora.geometry import cells_at, cover_with_cells
 from mora.graph.gravity import Crosswalk, internal_flow, spread_flows
 from mora.graph.neighbours import build_neighbour_graph
 from mora.graph.radiation import radiation_flows
 from mora.graph.storage import MobilityGraph, read_matrix
-from mora.pipeline.inputs import RunContext, locate
-from mora.pipeline.mobility import Mobility, keep_inside
-from mora.tables import check_flows, check_known, check_rows
-from mora.tokens import H3Tokens, Tokens, ZoneTokens
+from mora.pipeline.inputs import RunContext, locate, read_array
+from mora.pipeline.mobility import Mobility, keep_inside, to_level
+from mora.tables import Problem, TableReport, check_flows, check_known, check_rows
+from mora.tokens import H3Tokens, Tokens, ZoneTokens, parse_cells
+
+ENDS = ("origin", "destination")
 
 
 def mobility_from_flows(
@@ -53,9 +55,7 @@ def mobility_from_gravity(
     if mobility.zones is not None:
         zones = _read_people(context, mobility.zones, "mobility.zones", True)
         people = pd.concat([people, _unplaced(zones, people, flows, context)])
-    known, report = check_known(
-        flows[["origin", "destination"]], people["zone"].unique(), "flows"
-    )
+    known, report = check_known(flows[[*ENDS]], people["zone"].unique(), "flows")
     context.report(report)
     flows = flows[known]
     zone, names = pd.factorize(people["zone"], sort=True)
@@ -92,11 +92,9 @@ def mobility_from_radiation(
     context: RunContext, mobility: RadiationMobility, _folder: Path
 ) -> Mobility:
     """Simulate flows from population."""
-    zoned = "zone" in mobility.population.columns
+    frame = context.frames.get("mobility.population", pd.DataFrame())
+    zoned = "zone" in {*mobility.population.columns, *frame.columns}
     people = _read_people(context, mobility.population, "mobility.population", zoned)
-    zone, names = pd.factorize(
-        people["zone"] if zoned else pd.Series("", people.index), sort=True
-    )
     tokens, token = _cells(people, context)
     population = np.bincount(token, people["population"], len(tokens))
     flows = radiation_flows(
@@ -105,9 +103,12 @@ def mobility_from_radiation(
         commuters_per_resident=mobility.commuters_per_resident,
         min_flow=mobility.min_flow,
     )
-    pieces = Crosswalk.from_rows(zone, token, people["population"].to_numpy())
     facts = {"flows": "simulated with the radiation model (Simini et al. 2012)"}
     graph = MobilityGraph.from_matrix(flows)
+    if not zoned:
+        return Mobility(tokens, graph, population=population, facts=facts)
+    zone, names = pd.factorize(people["zone"], sort=True)
+    pieces = Crosswalk.from_rows(zone, token, people["population"].to_numpy())
     return _peopled(tokens, graph, pieces, names, facts)
 
 
@@ -139,7 +140,7 @@ def mobility_from_arrays(
     if mobility.cells is None:
         names = [f"{row:0{len(str(rows))}d}" for row in range(rows)]
         return Mobility(ZoneTokens.from_zones(names), graph)
-    cells = np.load(locate(mobility.cells), allow_pickle=False).astype(np.uint64)
+    cells = read_array(mobility.cells).astype(np.uint64)
     tokens = H3Tokens.from_cells(cells)
     if not len(cells) == len(tokens) == rows:
         raise GraphError(
@@ -165,16 +166,38 @@ def _read_people(
     columns = {name: table.columns.get(name, name) for name in wanted}
     named = table.model_copy(update={"columns": columns})
     frame = context.frame(named, place, "population")
-    checked, report = check_rows(
-        frame.drop(columns="zone", errors="ignore"), source=table.path or place
-    )
+    numbers = frame.drop(columns="zone", errors="ignore").assign(row=range(len(frame)))
+    checked, report = check_rows(numbers, source=table.path or place)
     context.report(report)
-    checked = checked.join(frame[["zone"]]) if zoned else checked
+    if zoned:
+        checked["zone"] = frame["zone"].to_numpy(object)[checked["row"].to_numpy(int)]
     checked, outside = keep_inside(checked, context.config.tokens.bounds, "rows")
     if outside is not None:
         context.report(outside)
-    checked = checked[checked["population"].fillna(0) > 0]
-    return checked.astype({"zone": str}) if zoned else checked
+    return _with_people(context, checked, table.path or place)
+
+
+def _with_people(context: RunContext, frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Leave out rows without people or without a zone.
+
+    Raises:
+        TableError: if a population is negative, or no row has people.
+    """
+    negative = frame["population"] < 0
+    used = frame["population"] > 0
+    if negative.any() or not used.any():
+        raise TableError(
+            f"{source}: {negative.sum():,} of {len(frame):,} populations are negative "
+            f"(first: {examples(frame['population'][negative].tolist())}) and "
+            f"{used.sum():,} positive; expected people, 0 or more."
+        )
+    if "zone" in frame:
+        used &= frame["zone"].notna()
+    lost = Problem("no people or no zone", int((~used).sum()), (), "dropped")
+    problems = (lost,) if lost.count else ()
+    kept = int(used.sum())
+    context.report(TableReport("rows", source, len(frame), kept, problems))
+    return frame[used]
 
 
 def _unplaced(
@@ -223,33 +246,47 @@ def _ends(context: RunContext, flows: pd.DataFrame) -> tuple[Tokens, pd.DataFram
     """Find the tokens of flows, and name the ends by them."""
     config = context.config.tokens
     if "origin_lon" in flows:
-        if config.kind != "h3":
-            raise ConfigError(
-                f"tokens.kind: {config.kind!r}; flows between points need 'h3'."
-            )
+        flows = _point_ends(context, flows)
+    if config.kind == "h3":
         flows = flows.assign(
             **{
-                end: cells_at(
-                    flows[[f"{end}_lon", f"{end}_lat"]].to_numpy(), config.resolution
-                )
-                for end in ("origin", "destination")
+                end: to_level(parse_cells(flows[end].to_numpy()), config.resolution)
+                for end in ENDS
             }
         )
-    ends = np.concatenate([flows["origin"], flows["destination"]])
-    if config.kind == "h3":
-        return H3Tokens.from_cells(ends), flows
+        return H3Tokens.from_cells(flows[[*ENDS]].to_numpy().ravel()), flows
     if config.kind == "grid":
         raise ConfigError("tokens.kind: 'grid'; flows need 'h3' or 'zone' tokens.")
     if config.areas is None:
-        return ZoneTokens.from_zones(np.unique(ends.astype(str))), flows
+        ends = flows[[*ENDS]].to_numpy(str)
+        return ZoneTokens.from_zones(np.unique(ends)), flows
     tokens = context.zones(config.areas)
-    known, report = check_known(flows[["origin", "destination"]], tokens.ids, "flows")
+    known, report = check_known(flows[[*ENDS]], tokens.ids, "flows")
     context.report(report)
     return tokens, flows[known]
 
 
+def _point_ends(context: RunContext, flows: pd.DataFrame) -> pd.DataFrame:
+    """Name the ends of flows between points by their cells."""
+    config = context.config.tokens
+    if config.kind != "h3":
+        raise ConfigError(
+            f"tokens.kind: {config.kind!r}; flows between points need 'h3'."
+        )
+    for end in ENDS:
+        point = {f"{end}_lon": "lon", f"{end}_lat": "lat"}
+        flows, outside = keep_inside(
+            flows.rename(columns=point), config.bounds, f"{end}s of flows"
+        )
+        if outside is not None:
+            context.report(outside)
+        cells = cells_at(flows[["lon", "lat"]].to_numpy(), config.resolution)
+        flows = flows.drop(columns=["lon", "lat"]).assign(**{end: cells})
+    return flows
+
+
 def _matrix(flows: pd.DataFrame, encode: Any, size: int) -> sp.csr_array:
-    ends = tuple(encode(flows[end].to_numpy()) for end in ("origin", "destination"))
+    ends = tuple(encode(flows[end].to_numpy()) for end in ENDS)
     return sp.csr_array((flows["weight"].to_numpy(float), ends), shape=(size, size))
 
 

@@ -5,7 +5,7 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ from mora.errors import RunError
 
 MANIFEST = "manifest.json"
 STARTED = "started.json"
-LAYOUT = 1  # of the files in a run folder; another number makes every stage stale
+LAYOUT = 2  # of the files in a run folder; another number makes every stage stale
 PACKAGES = ("mora", "numpy", "torch", "numba", "lightgbm", "h3ronpy", "pyarrow")
 
 
@@ -28,32 +28,35 @@ class StageFolder:
     Attributes:
         path: where the stage writes.
         fingerprint: of everything that its result depends on.
+        products: files that it may leave beside its folder.
     """
 
     path: Path
     fingerprint: str
+    products: tuple[str, ...] = ()
 
     def manifest(self) -> dict[str, Any] | None:
         """Give the manifest if the stage is done with this fingerprint, else None."""
         manifest = read_json(self.path / MANIFEST)
         if manifest is None or manifest.get("fingerprint") != self.fingerprint:
             return None
-        for name, size in manifest["files"].items():
-            file = self.path / name
-            if not file.is_file() or file.stat().st_size != size:
-                return None
-        return manifest
+        whole = _sizes(self.path, manifest["files"]) == manifest["files"]
+        products = manifest["products"]
+        whole &= _sizes(self.path.parent, products) == products
+        return manifest if whole else None
 
     def begin(self) -> None:
         """Make the folder ready; what an earlier try of the same work left stays.
 
-        Work on other inputs or settings is cleared away first.
+        Work on other inputs or settings is cleared away first, and so are products.
         """
         started = read_json(self.path / STARTED) or {}
         if started.get("fingerprint") != self.fingerprint:
             shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / MANIFEST).unlink(missing_ok=True)
+        products = (self.path.parent / name for name in self.products)
+        for file in (self.path / MANIFEST, *products):
+            file.unlink(missing_ok=True)
         write_json(self.path / STARTED, {"fingerprint": self.fingerprint})
 
     def finish(
@@ -64,11 +67,11 @@ class StageFolder:
         seconds: float,
     ) -> dict[str, Any]:
         """Write the manifest, which marks the stage as done."""
-        files = {
-            str(file.relative_to(self.path)): file.stat().st_size
+        files = [
+            str(file.relative_to(self.path))
             for file in sorted(self.path.rglob("*"))
-            if file.is_file() and file.name not in (MANIFEST, STARTED)
-        }
+            if file.name not in (MANIFEST, STARTED)
+        ]
         manifest = {
             "fingerprint": self.fingerprint,
             "settings": settings,
@@ -77,10 +80,17 @@ class StageFolder:
             "facts": facts,
             "seconds": round(seconds, 3),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "files": files,
+            "files": _sizes(self.path, files),
+            "products": _sizes(self.path.parent, self.products),
         }
         write_json(self.path / MANIFEST, manifest)
         return manifest
+
+
+def _sizes(folder: Path, names: Iterable[str]) -> dict[str, int]:
+    """Give the bytes of each file that is there."""
+    places = {name: folder / name for name in names}
+    return {name: p.stat().st_size for name, p in places.items() if p.is_file()}
 
 
 def versions() -> dict[str, str]:

@@ -1,15 +1,17 @@
 """The tables of a run: found, identified by checksum, read and checked."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
 from mora.config import AreaInput, RunConfig, TableInput
+from mora.config.inputs import FILE_KEYS, OWN_WORDS
 from mora.config.loading import PACKAGE_SCHEME
 from mora.errors import ConfigError, MissingExtraError, MissingFileError
 from mora.pipeline.display import Display
@@ -20,7 +22,6 @@ from mora.tables.schema import TEXT_COLUMNS
 from mora.tokens import ZoneTokens
 
 TEXT = TEXT_COLUMNS | {"zone"}
-FILE_KEYS = ("path", "graph", "cells")
 
 
 @dataclass
@@ -78,14 +79,26 @@ class RunContext:
         )
 
     def report(self, report: TableReport) -> None:
-        """Keep a report for the manifest, and show it if it found something."""
+        """Keep a report for the manifest, and show which rows were dropped and why."""
         self.reports.append(report)
-        if report.problems:
-            self.display.say(f"  {report.describe()}")
+        shown = [p for p in report.problems if p.action != "kept"]
+        others = len(report.problems) - len(shown)
+        if shown:
+            text = replace(report, problems=tuple(shown)).describe()
+            self.display.say("  " + text.replace("\n", "\n  "))
+        if others:
+            self.display.say(
+                f"    {report.source}: {others} more findings on rows that were kept, "
+                f"see the stage's manifest.json"
+            )
 
 
-def locate(path: str) -> Path:
+def locate(path: str, purpose: str = "input") -> Path:
     """Find a file, or the file that an installed package carries.
+
+    Args:
+        path: may have a ``*`` in its name for several files.
+        purpose: what it is wanted for, for the message.
 
     Raises:
         MissingFileError: if there is no such file.
@@ -96,12 +109,34 @@ def locate(path: str) -> Path:
     else:
         package, _, name = path.removeprefix(PACKAGE_SCHEME).partition("/")
         try:
-            found = Path(str(resources.files(package))) / name
+            found = Path(str(resources.files(package).joinpath(name)))
         except ModuleNotFoundError as error:
             raise MissingExtraError(package, "demo", f"the file {path}") from error
-    if "*" not in found.name and not found.is_file():
-        raise MissingFileError(found, "input")
+    if not any(file.is_file() for file in _files(found)):
+        raise MissingFileError(found, purpose)
     return found
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(path.parent.glob(path.name)) if "*" in path.name else [path]
+
+
+def read_array(path: str) -> np.ndarray:
+    """Load an ``.npy`` file; pickled objects are refused.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        ConfigError: if it is no array of plain values.
+    """
+    file = locate(path)
+    try:
+        with file.open("rb") as opened:
+            return np.lib.format.read_array(opened, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error}); expected numbers as numpy.save writes "
+            f"them, without pickled objects."
+        ) from error
 
 
 def checksums(
@@ -113,6 +148,13 @@ def checksums(
         settings: a section of the configuration, or nested ones.
         frames: tables handed over from Python.
         place: of ``settings`` in the configuration.
+
+    Returns:
+        Checksums by place; files count by content, not by name, so a run may move
+        with its inputs.
+
+    Raises:
+        MissingFileError: if a file is not there.
     """
     return dict(_checksums(settings, frames, place))
 
@@ -131,10 +173,12 @@ def _checksums(
     elif isinstance(settings, list | tuple):
         for number, part in enumerate(settings):
             yield from _checksums(part, frames, f"{place}.{number}")
-    elif isinstance(settings, str) and place.rsplit(".", 1)[-1] in FILE_KEYS:
-        for file in _files(locate(settings)):
-            yield str(file), file_checksum(file)
+    elif isinstance(settings, str) and names_file(place):
+        for number, file in enumerate(_files(locate(settings, place))):
+            yield f"{place}[{number}]", file_checksum(file)
 
 
-def _files(path: Path) -> list[Path]:
-    return sorted(path.parent.glob(path.name)) if "*" in path.name else [path]
+def names_file(place: str) -> bool:
+    """Say whether the setting at a place, such as ``line.path``, names a file."""
+    above, _, key = place.rpartition(".")
+    return key in FILE_KEYS and above.rpartition(".")[2] not in OWN_WORDS

@@ -8,17 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
-from safetensors.torch import save_file
 
-from mora.config import ModalityConfig
+from mora.config import LineConfig, ModalityConfig
 from mora.embeddings import Embeddings
-from mora.encoder.alignment import align, mobility_vectors
-from mora.encoder.training import CHECKPOINT
 from mora.errors import ConfigError
 from mora.graph.sampling import normalise, sample_edges
-from mora.line import embed
+from mora.line import METHODS, embed
 from mora.modalities import MODALITIES, Features, read_features
-from mora.pipeline.inputs import RunContext, locate
+from mora.pipeline.inputs import RunContext, locate, read_array
 from mora.pipeline.mobility import read_mobility
 from mora.pipeline.rows import read_modality
 from mora.tokens import H3Tokens, Tokens
@@ -32,6 +29,11 @@ def run_line(context: RunContext, folder: Path) -> Facts:
     mobility = read_mobility(context.folder / "graph")
     if config.method == "given":
         vectors = _in_token_order(context, config.path, mobility.tokens)
+        if vectors.shape[1] != config.dim:
+            raise ConfigError(
+                f"{config.path} has {vectors.shape[1]} columns; line.dim is "
+                f"{config.dim}. Set it to the width of the file."
+            )
     else:
         settings = {"dim": config.dim, "seed": context.config.seed, **config.options}
         with context.display.bar("LINE", "samples") as progress:
@@ -77,6 +79,25 @@ def _build_features(
         return builder(tokens, frame, progress=progress, **options)
 
 
+def check_line(config: LineConfig) -> None:
+    """Refuse unknown options before any work is done.
+
+    Raises:
+        ConfigError: naming what exists.
+    """
+    if config.method == "given":
+        known = set()
+    else:
+        known = {*inspect.signature(METHODS[config.method]).parameters}
+        known -= {"graph", "dim", "seed", "progress"}
+    unknown = [key for key in config.options if key not in known]
+    if unknown:
+        raise ConfigError(
+            f"line.options: {', '.join(unknown)} unknown for method "
+            f"{config.method!r}; expected some of {', '.join(sorted(known)) or 'none'}."
+        )
+
+
 def check_modalities(modalities: Mapping[str, ModalityConfig]) -> None:
     """Refuse unknown kinds and options before any work is done.
 
@@ -91,12 +112,20 @@ def check_modalities(modalities: Mapping[str, ModalityConfig]) -> None:
                 f"modalities.{name}.kind: {config.kind!r} is unknown; expected one of "
                 f"{', '.join([*MODALITIES, 'array'])}."
             )
-        known = [*inspect.signature(MODALITIES[config.kind]).parameters][2:]
+        parameters = [*inspect.signature(MODALITIES[config.kind]).parameters.values()]
+        known = [parameter.name for parameter in parameters[2:]]
         unknown = [key for key in config.options if key not in known]
         if unknown:
             raise ConfigError(
                 f"modalities.{name}.options: {', '.join(unknown)} unknown for kind "
                 f"{config.kind!r}; expected some of {', '.join(known)}."
+            )
+        needed = [p.name for p in parameters[2:] if p.default is p.empty]
+        missing = [key for key in needed if key not in config.options]
+        if missing:
+            raise ConfigError(
+                f"modalities.{name}.options: kind {config.kind!r} needs "
+                f"{', '.join(missing)}; got {', '.join(config.options) or 'none'}."
             )
 
 
@@ -115,20 +144,22 @@ def _in_token_order(
     """Load one row a token from ``.npy``; rows in the order of ``mobility.cells``.
 
     Raises:
-        ConfigError: if no path is given or the rows are not as many as the tokens.
+        ConfigError: if no path is given or it holds anything but a row of numbers for
+            each token.
     """
     if path is None:
         raise ConfigError("a ready array needs `path:` to an .npy file; got none.")
-    values = np.load(locate(path), allow_pickle=False)
-    if len(values) != len(tokens):
+    values = read_array(path)
+    if values.ndim != 2 or len(values) != len(tokens) or values.dtype.kind not in "fiu":
         raise ConfigError(
-            f"{path} has {len(values)} rows for {len(tokens)} tokens; expected one "
-            f"row a token."
+            f"{path} holds {values.dtype} numbers of shape {values.shape} for "
+            f"{len(tokens)} tokens; expected one row of numbers a token."
         )
+    values = values.astype(np.float32)
     cells = getattr(context.config.mobility, "cells", None)
     if cells is None or not isinstance(tokens, H3Tokens):
         return values
-    given = np.load(locate(cells), allow_pickle=False)
+    given = read_array(cells)
     ordered = np.empty_like(values)
     ordered[tokens.encode(given)] = values
     return ordered
@@ -136,6 +167,12 @@ def _in_token_order(
 
 def run_train(context: RunContext, folder: Path) -> Facts:
     """Align the modalities with mobility; leaves weights, losses and vectors."""
+    # Imported here: no other stage should wait for torch.
+    from safetensors.torch import save_file
+
+    from mora.encoder.alignment import align, mobility_vectors
+    from mora.encoder.training import CHECKPOINT
+
     config = context.config
     graph = read_mobility(context.folder / "graph").graph
     line = np.load(context.folder / "line" / "vectors.npy", allow_pickle=False)

@@ -4,12 +4,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import h3ronpy
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float
+from jaxtyping import Float, UInt64
 
+from mora.errors import TableError
+from mora.geometry import change_level
 from mora.graph.storage import MobilityGraph, read_graph
 from mora.tables import Problem, TableReport
 from mora.tokens import Tokens, read_tokens
@@ -64,6 +67,25 @@ def read_mobility(folder: Path) -> Mobility:
     )
 
 
+def to_level(
+    cells: UInt64[np.ndarray, " n"], resolution: int
+) -> UInt64[np.ndarray, " n"]:
+    """Bring cells to one H3 level; parents stand in for finer cells.
+
+    Raises:
+        TableError: if a cell is coarser than the level.
+    """
+    level = np.asarray(h3ronpy.cells_resolution(cells))
+    coarse = level < resolution
+    if coarse.any():
+        raise TableError(
+            f"{coarse.sum():,} of {len(cells):,} cells are of H3 level "
+            f"{level[coarse].min()}; expected {resolution} or finer. Set "
+            f"tokens.resolution to the level of the records."
+        )
+    return change_level(cells, resolution)
+
+
 def keep_inside(
     frame: pd.DataFrame, bounds: Bounds | None, kind: str
 ) -> tuple[pd.DataFrame, TableReport | None]:
@@ -76,11 +98,21 @@ def keep_inside(
 
     Returns:
         The rows inside, and a report on those left out, if any were.
+
+    Raises:
+        TableError: if swapping lon and lat would bring most rows inside.
     """
     if bounds is None or "lon" not in frame:
         return frame, None
     west, south, east, north = bounds
     inside = frame["lon"].between(west, east) & frame["lat"].between(south, north)
+    swapped = frame["lat"].between(west, east) & frame["lon"].between(south, north)
+    if (swapped & ~inside).sum() > len(frame) / 2:
+        raise TableError(
+            f"{(swapped & ~inside).sum():,} of {len(frame):,} {kind} lie in the study "
+            f"area only with lon and lat swapped; expected longitudes "
+            f"{west:g}..{east:g}. Swap the two under `columns:`."
+        )
     lost = frame[~inside]
     if lost.empty:
         return frame, None

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from mora.config import ModalityConfig, TableInput
 from mora.errors import ConfigError
+from mora.geometry import cover_with_cells
+from mora.modalities.rows import rows_to_tokens
 from mora.pipeline.inputs import RunContext
 from mora.pipeline.mobility import keep_inside
-from mora.tables import check_places, check_rows
-from mora.tokens import Tokens
+from mora.tables import check_known, check_places, check_rows
+from mora.tokens import H3Tokens, Tokens
 
 
 def read_modality(
@@ -41,7 +44,8 @@ def read_modality(
             for number, table in enumerate(config.inputs)
         ]
     else:
-        weight = config.options.get("weight", "weight")
+        weighed = config.kind == "demographics"
+        weight = config.options.get("weight", "weight") if weighed else None
         extra = [weight] if weight else []
         wanted = [*(config.options.get("columns") or []), *extra]
         frames = [
@@ -49,7 +53,36 @@ def read_modality(
             for number, table in enumerate(config.inputs)
         ]
     frame = pd.concat(frames, ignore_index=True)
-    return frame.rename(columns={"id": "token"}) if tokens.kind else frame
+    if config.areas is not None:
+        return _allocate(context, name, config, tokens, frame)
+    return frame.rename(columns={"id": "token"})
+
+
+def _allocate(
+    context: RunContext,
+    name: str,
+    config: ModalityConfig,
+    tokens: Tokens,
+    frame: pd.DataFrame,
+) -> pd.DataFrame:
+    """Give each area's row to the cells that it covers, with their share of it."""
+    if config.areas is None or config.kind != "demographics" or "id" not in frame:
+        raise ConfigError(
+            f"modalities.{name}.areas: rows are allocated by area for kind "
+            f"'demographics' with an `id` column; got kind {config.kind!r}, columns "
+            f"{', '.join(frame.columns)}."
+        )
+    if not isinstance(tokens, H3Tokens):
+        raise ConfigError(
+            f"modalities.{name}.areas: areas are allocated to H3 cells; the tokens "
+            f"are {tokens.kind}. Leave `areas` out and name the tokens under `id`."
+        )
+    zones = context.zones(config.areas)
+    known, report = check_known(frame["id"], zones.ids, "rows")
+    context.report(report)
+    zone, cell, share = cover_with_cells(zones.polygons(), tokens.resolution)
+    pieces = pd.DataFrame({"id": zones.ids[zone], "token": cell, "share": share})
+    return frame[known].merge(pieces, on="id").drop(columns="id")
 
 
 def _read_places(context: RunContext, table: TableInput, place: str) -> pd.DataFrame:
@@ -88,8 +121,6 @@ def read_numbers(
     return frame
 
 
-def token_of_rows(tokens: Tokens, frame: pd.DataFrame) -> np.ndarray:
+def token_of_rows(tokens: Tokens, frame: pd.DataFrame) -> Int[np.ndarray, " rows"]:
     """Find the token of each row by its id, or else by its point; -1 outside."""
-    if "id" in frame:
-        return tokens.find(frame["id"].to_numpy(str))
-    return tokens.locate(frame[["lon", "lat"]].to_numpy(np.float64))
+    return rows_to_tokens(tokens, frame.rename(columns={"id": "token"}))

@@ -1,8 +1,9 @@
 """A run: the stages in their order, each skipped when nothing changed."""
 
+import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ from mora.config import RunConfig, TableInput, load_config
 from mora.embeddings import Embeddings, read_embeddings
 from mora.errors import ConfigError, RunError
 from mora.pipeline.display import Display
-from mora.pipeline.evaluation import run_evaluate, run_map
+from mora.pipeline.evaluation import (
+    check_evaluation,
+    check_map,
+    run_evaluate,
+    run_map,
+)
 from mora.pipeline.flows import (
     mobility_from_arrays,
     mobility_from_flows,
@@ -22,8 +28,9 @@ from mora.pipeline.flows import (
     mobility_from_radiation,
 )
 from mora.pipeline.folder import LAYOUT, StageFolder, fingerprint
-from mora.pipeline.inputs import RunContext, checksums
+from mora.pipeline.inputs import RunContext, checksums, names_file
 from mora.pipeline.learning import (
+    check_line,
     check_modalities,
     run_embed,
     run_features,
@@ -52,7 +59,9 @@ def run_graph(context: RunContext, folder: Path) -> dict[str, Any]:
         f"  {len(tokens):,} {tokens.kind} tokens, {graph.edges:,} edges of total "
         f"weight {graph.total_weight():,.0f}"
     )
-    return {"tokens": len(tokens), "edges": graph.edges, **mobility.facts}
+    facts = {"tokens": len(tokens), "edges": graph.edges, **mobility.facts}
+    shutil.rmtree(folder / "counted", ignore_errors=True)  # as large as the graph
+    return facts
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,8 @@ class Stage:
         after: stages whose result it reads.
         sections: parts of the configuration that it depends on.
         work: does it and gives facts for the manifest.
-        products: files in the run's folder that it leaves.
+        products: files in the run's folder that it may leave.
+        check: refuses what the stage could not use, before the stages that take long.
     """
 
     name: str
@@ -74,6 +84,7 @@ class Stage:
     sections: tuple[str, ...]
     work: Callable[[RunContext, Path], dict[str, Any]]
     products: tuple[str, ...] = ()
+    check: Callable[[RunContext], None] | None = None
 
 
 STAGES = (
@@ -93,12 +104,34 @@ STAGES = (
     ),
     Stage(
         "evaluate", "Evaluation", ("train",), ("evaluation", "notes", "seed"),
-        run_evaluate, ("report.json",),
+        run_evaluate, ("report.json", "report.md"), check_evaluation,
     ),
     Stage(
         "map", "Map", ("evaluate",), ("name", "map", "evaluation", "notes"), run_map,
+        ("map.html",), check_map,
     ),
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage with what it is told and where it writes.
+
+    Attributes:
+        stage: the stage.
+        settings: the parts of the configuration that it depends on, as plain values.
+        inputs: checksums of its files and frames.
+        folder: where it writes.
+    """
+
+    stage: Stage
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    folder: StageFolder
+
+    def done(self) -> bool:
+        """Say whether the folder holds its whole result."""
+        return self.folder.manifest() is not None
 
 
 def run(
@@ -130,47 +163,64 @@ def run(
         MoraError: if the configuration or an input cannot be used; what earlier
             stages wrote is intact.
     """
-    frames = dict(tables or {})
-    given = visits if visits is not None else flows
-    if given is not None:
-        frames["mobility.table"] = given
-    settings = _with_frames(load_config(config), frames)
+    settings = load_config(config)
+    frames = _frames(settings, tables or {}, visits, flows)
+    check_line(settings.line)
     check_modalities(settings.modalities)
     path = Path(folder or settings.folder or Path("runs") / settings.name)
     context = RunContext(settings, path, display or Display(), frames)
     names = [stage.name for stage in STAGES]
     if until not in names:
         raise ConfigError(f"stage {until!r}; expected one of {', '.join(names)}.")
-    prints: dict[str, str] = {}
-    for stage in STAGES[: names.index(until) + 1]:
-        prints[stage.name] = _do_stage(context, stage, prints)
+    jobs = _plan(context, STAGES[: names.index(until) + 1])
+    for job in jobs:
+        if job.stage.name == "line":
+            _check_ahead(context, jobs)
+        _do(context, job)
     product = path / "embeddings.parquet"
-    return read_embeddings(product) if "embed" in prints else None
+    return read_embeddings(product) if len(jobs) > names.index("embed") else None
 
 
-def _do_stage(context: RunContext, stage: Stage, prints: Mapping[str, str]) -> str:
-    """Do a stage unless it is done; give its fingerprint."""
-    parts = {name: getattr(context.config, name) for name in stage.sections}
-    inputs: dict[str, str] = {}
-    for name, part in parts.items():
-        inputs |= checksums(part, context.frames, name)
-    settings = {name: _plain(part) for name, part in parts.items()}
-    before = {name: prints[name] for name in stage.after}
-    # Files count by content, not by place: a run may move with its inputs.
-    mark = fingerprint(
-        [LAYOUT, stage.name, _without_paths(settings), sorted(inputs.values()), before]
-    )
-    folder = StageFolder(context.folder / stage.name, mark)
-    made = all((context.folder / product).is_file() for product in stage.products)
-    if folder.manifest() is not None and made:
+def _plan(context: RunContext, stages: Sequence[Stage]) -> list[Job]:
+    """Say what each stage depends on; a missing file is found before any work."""
+    needed = {name: None for stage in stages for name in stage.sections}
+    parts = {name: getattr(context.config, name) for name in needed}
+    sums = {name: checksums(p, context.frames, name) for name, p in parts.items()}
+    jobs, marks = [], {}
+    for stage in stages:
+        settings = {name: _plain(parts[name]) for name in stage.sections}
+        inputs = {k: v for name in stage.sections for k, v in sums[name].items()}
+        before = [marks[name] for name in stage.after]
+        # Files count by content, not by name: a run may move with its inputs.
+        marks[stage.name] = fingerprint(
+            [LAYOUT, stage.name, _without_paths(settings), inputs, before]
+        )
+        path = context.folder / stage.name
+        folder = StageFolder(path, marks[stage.name], stage.products)
+        jobs.append(Job(stage, settings, inputs, folder))
+    return jobs
+
+
+def _check_ahead(context: RunContext, jobs: Sequence[Job]) -> None:
+    """Let later stages refuse their inputs before hours are spent on earlier ones."""
+    quiet = replace(context, display=Display(), reports=[])
+    for job in jobs:
+        if job.stage.check is not None and not job.done():
+            job.stage.check(quiet)
+
+
+def _do(context: RunContext, job: Job) -> None:
+    """Do a stage unless it is done."""
+    stage = job.stage
+    if job.done():
         context.display.say(f"{stage.title}: unchanged")
-        return mark
+        return
     context.display.say(f"{stage.title}")
     begun = time.monotonic()
     try:
-        folder.begin()
+        job.folder.begin()
         context.reports.clear()
-        facts = stage.work(context, folder.path)
+        facts = stage.work(context, job.folder.path)
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             raise
@@ -180,9 +230,9 @@ def _do_stage(context: RunContext, stage: Stage, prints: Mapping[str, str]) -> s
         ) from error
     reports = [report.to_json() for report in context.reports]
     seconds = time.monotonic() - begun
-    folder.finish(settings, inputs, {**facts, "tables": reports}, seconds)
+    facts = {**facts, "tables": reports}
+    job.folder.finish(job.settings, job.inputs, facts, seconds)
     context.display.say(f"  done in {seconds:.1f} s")
-    return mark
 
 
 def _plain(part: Any) -> Any:
@@ -195,21 +245,41 @@ def _plain(part: Any) -> Any:
     return part
 
 
-def _without_paths(settings: Any) -> Any:
+def _without_paths(settings: Any, place: str = "") -> Any:
     if isinstance(settings, Mapping):
-        hidden = ("path", "graph", "cells", "memory")
-        return {k: _without_paths(v) for k, v in settings.items() if k not in hidden}
+        parts = {k: _without_paths(v, f"{place}.{k}") for k, v in settings.items()}
+        return {
+            k: v
+            for k, v in parts.items()
+            if isinstance(v, Mapping) or not names_file(f"{place}.{k}")
+        }
     if isinstance(settings, list):
-        return [_without_paths(value) for value in settings]
+        return [_without_paths(value, place) for value in settings]
     return settings
 
 
-def _with_frames(config: RunConfig, frames: Mapping[str, pd.DataFrame]) -> RunConfig:
+def _frames(
+    config: RunConfig,
+    tables: Mapping[str, pd.DataFrame],
+    visits: pd.DataFrame | None,
+    flows: pd.DataFrame | None,
+) -> dict[str, pd.DataFrame]:
     """Check that every frame has a table to stand in for.
 
     Raises:
-        ConfigError: if a place is not one of a table.
+        ConfigError: if a place is not one of a table, or records of one kind are given
+            for another.
     """
+    frames, kind = dict(tables), config.mobility.kind
+    takes = {"visits": "visits", "flows": "flows", "gravity": "flows"}.get(kind)
+    for name, frame in (("visits", visits), ("flows", flows)):
+        if frame is not None and name != takes:
+            raise ConfigError(
+                f"got {name}, but mobility kind {kind!r} takes {takes or 'neither'}. "
+                f"Change `mobility: kind:`, or leave the {name} out."
+            )
+        if frame is not None:
+            frames["mobility.table"] = frame
     for place in frames:
         part: Any = config
         for step in place.split("."):
@@ -219,7 +289,7 @@ def _with_frames(config: RunConfig, frames: Mapping[str, pd.DataFrame]) -> RunCo
                 f"no table at {place!r} in the configuration; expected a place such "
                 f"as mobility.table or modalities.poi.inputs.0."
             )
-    return config
+    return frames
 
 
 def _step(part: Any, step: str) -> Any:

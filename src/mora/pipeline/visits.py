@@ -2,6 +2,8 @@
 
 import secrets
 import shutil
+from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,13 @@ import pandas as pd
 from jaxtyping import UInt64
 
 from mora.config import TokensConfig, VisitsMobility
-from mora.errors import ConfigError, TableError
-from mora.geometry import PlaceIndex, change_level
+from mora.errors import ConfigError, MissingColumnError, TableError, examples
+from mora.geometry import PlaceIndex
 from mora.graph.covisits import UserWeekBuilder, build_covisit_graph
 from mora.pipeline.inputs import RunContext
-from mora.pipeline.mobility import Mobility, keep_inside
+from mora.pipeline.mobility import Mobility, keep_inside, to_level
 from mora.tables import (
+    Problem,
     TableReport,
     check_visits,
     count_rows,
@@ -22,6 +25,7 @@ from mora.tables import (
     iso_weeks,
     read_batches,
 )
+from mora.tables.values import to_numbers
 from mora.tokens import GridTokens, H3Tokens, Tokens, ZoneTokens, parse_cells
 
 
@@ -42,10 +46,12 @@ def mobility_from_visits(
     shutil.rmtree(records, ignore_errors=True)
     places = PlaceCoder.for_tokens(context)
     builder = UserWeekBuilder(records)
-    report = _collect(context, mobility, places, builder)
-    context.report(report)
-    with context.display.bar("Grouping by user and week", "files") as progress:
-        visits = builder.group(progress)
+    try:
+        context.report(_collect(context, mobility, places, builder))
+        with context.display.bar("Grouping by user and week", "files") as progress:
+            visits = builder.group(progress)
+    finally:
+        shutil.rmtree(records)
     with context.display.bar("Counting co-visits", "places") as progress:
         graph, kept, table = build_covisit_graph(
             visits,
@@ -53,7 +59,6 @@ def mobility_from_visits(
             min_users=mobility.min_users,
             progress=progress,
         )
-    shutil.rmtree(records)
     context.display.say("  " + table.describe().replace("\n", "\n  "))
     codes = visits.places[kept]
     tokens = places.tokens(codes)
@@ -69,28 +74,49 @@ def _collect(
 ) -> TableReport:
     """Read, check and hash the visits batch by batch into the builder."""
     source = context.source(mobility.table, "mobility.table")
-    columns = mobility.table.columns or {
-        name: name for name in ("user", "time", "lon", "lat")
-    }
-    salt, report, done = secrets.token_bytes(32), None, 0
+    columns = mobility.table.columns or _usual_columns(source, places)
+    salt, reports, done = secrets.token_bytes(32), [], 0
     total = count_rows(source)
     with context.display.bar("Reading visits", "visits") as progress:
         for raw in read_batches(source, columns, places.kind):
             frame = places.with_token(raw)
             frame, found = check_visits(
-                frame, timezone=mobility.timezone, source=str(_name(source))
+                frame, timezone=mobility.timezone, source=_name(source)
             )
             frame, outside = keep_inside(frame, context.config.tokens.bounds, "visits")
-            report = found if report is None else report.merge(found)
-            report = report if outside is None else report.merge(outside)
             code, known = places.encode(frame)
+            lost = Problem("in none of the zones", int((~known).sum()), (), "dropped")
+            reports.append(_joined(found, outside, lost))
             users = hash_users(frame["user"], salt)[known]
             builder.add(users, _weeks(frame, mobility)[known], code[known])
             done += len(raw)
             progress(done, total or done)
-    if report is None:
-        raise TableError(f"{_name(source)}: no visits; expected at least one row.")
+    report = reduce(TableReport.merge, reports)
+    if report.rows_kept == 0:
+        raise TableError(
+            f"{report.describe()}\nExpected at least one visit to a known place. Check "
+            f"tokens.bounds and the ids or polygons of the zones."
+        )
     return report
+
+
+def _usual_columns(source: Path | pd.DataFrame, places: "PlaceCoder") -> dict[str, str]:
+    """Take a frame's columns under their own names; guess a file's."""
+    point = ("x", "y") if places.config.kind == "grid" else ("lon", "lat")
+    if not isinstance(source, pd.DataFrame):
+        return {name: name for name in ("user", "time", *point)}
+    known = ("user", "time", "week", "token", *point)
+    return {name: name for name in known if name in source}
+
+
+def _joined(
+    found: TableReport, outside: TableReport | None, lost: Problem
+) -> TableReport:
+    """Put the findings on one batch together."""
+    kept = found.rows_kept if outside is None else outside.rows_kept
+    problems = (*found.problems, *(outside.problems if outside else ()))
+    problems += (lost,) if lost.count else ()
+    return replace(found, rows_kept=kept - lost.count, problems=problems)
 
 
 def _name(source: Path | pd.DataFrame) -> str:
@@ -142,9 +168,19 @@ class PlaceCoder:
         """Turn the x and y of a square grid into ids."""
         if self.config.kind != "grid" or "token" in frame:
             return frame
-        xy = frame[["x", "y"]].to_numpy(np.int64)
-        if len(xy):
-            GridTokens.from_xy(xy, self.config.width, self.config.height)
+        missing = [name for name in ("x", "y") if name not in frame]
+        if missing:
+            raise MissingColumnError("visits to a grid", missing, list(frame.columns))
+        given = frame[["x", "y"]].to_numpy(np.float64)
+        whole = (given == np.round(given)).all(axis=1)
+        if not whole.all():
+            raise TableError(
+                f"{(~whole).sum():,} of {len(frame):,} visits have no whole x and y "
+                f"(first: {examples(given[~whole][:3].tolist())}); expected columns "
+                f"and rows of the grid, from 1."
+            )
+        xy = given.astype(np.int64)
+        GridTokens.from_xy(xy, self.config.width, self.config.height)
         token = self.config.height * (xy[:, 0] - 1) + xy[:, 1] - 1
         return frame.drop(columns=["x", "y"]).assign(token=token)
 
@@ -154,7 +190,14 @@ class PlaceCoder:
         """Give the code of each row's place, and which rows have one."""
         every = np.ones(len(frame), bool)
         if self.config.kind == "grid":
-            return frame["token"].astype(np.uint64).to_numpy(), every
+            ids, unread = to_numbers(frame["token"])
+            if unread.any():
+                raise TableError(
+                    f"{unread.sum():,} of {len(frame):,} visits name no cell of the "
+                    f"grid (first: {examples(frame['token'][unread].tolist())}); "
+                    f"expected whole numbers, height (x - 1) + (y - 1)."
+                )
+            return ids.astype(np.uint64), every
         if self.zones is not None:
             token = (
                 self.zones.find(frame["token"].to_numpy(str))
@@ -165,7 +208,7 @@ class PlaceCoder:
         if "token" in frame:
             row, distinct = pd.factorize(frame["token"])
             cells = parse_cells(np.asarray(distinct, dtype=str))
-            return change_level(cells, self.config.resolution)[row], every
+            return to_level(cells, self.config.resolution)[row], every
         return self.cells.find(frame[["lon", "lat"]].to_numpy(np.float64)), every
 
     def tokens(self, codes: UInt64[np.ndarray, " places"]) -> Tokens:

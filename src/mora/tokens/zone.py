@@ -37,7 +37,7 @@ class ZoneTokens(Tokens):
         """Build the order from zone names and, where known, their polygons.
 
         Raises:
-            MoraError: if a name occurs twice, or a zone has no outline, or there is none.
+            MoraError: if a name occurs twice, a zone has no outline, or there are none.
         """
         names = np.asarray(ids, dtype=str)
         unique, counts = np.unique(names, return_counts=True)

@@ -1,0 +1,44 @@
+# Every recipe makes the environment it needs first; CI calls the same recipes.
+# PYTHON=python3.12 make test   chooses another interpreter (3.11 or newer).
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-all lint format types clean
+
+demo: $(VENV)/.demo ## whole pipeline on data from Python packages, about 5 minutes
+	$(BIN)/mora run configs/demo.yaml
+
+test: $(VENV)/.dev ## the fast suite
+	$(BIN)/python -m pytest -q
+
+test-all: $(VENV)/.dev ## everything, slow checks and real data included
+	$(BIN)/python -m pytest -q -m ""
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(VENV)/.dev
+	$(BIN)/pyright
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis dist build
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Mora and its demo data into $(VENV) (a few minutes)"
+	$(PIP) -e ".[demo]"
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Mora and its test tools into $(VENV) (a few minutes)"
+	$(PIP) -e ".[demo,dev]"
+	@touch $@
