@@ -2,11 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.linear_model import RidgeCV
 
 from mora.benchmark.readouts import (
     READOUTS,
     LightGBMReadout,
     RidgeReadout,
+    leave_one_out_ridge,
     make_readout,
 )
 from mora.benchmark.scores import r_squared
@@ -150,3 +152,15 @@ def test_descriptions_say_what_it_is(name):
 def test_unknown_readout_is_refused():
     with pytest.raises(MoraError, match="no readout 'oracle'; expected one of light"):
         make_readout("oracle")
+
+
+@pytest.mark.parametrize(("rows", "dim"), [(40, 6), (12, 30)])
+def test_leave_one_out_ridge_agrees_with_scikit_learn(rows, dim):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(rows, dim)), rng.normal(size=rows)
+    y += x[:, 0]
+    x, y = x - x.mean(axis=0), y - y.mean()
+    alphas = np.geomspace(1e-3, 1e3, 13)
+    theirs = RidgeCV(alphas=alphas).fit(x, y)
+    ours = leave_one_out_ridge(x, y, alphas)
+    np.testing.assert_allclose(ours, theirs.coef_, rtol=1e-6, atol=1e-9)

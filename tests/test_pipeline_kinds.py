@@ -5,9 +5,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-
-from mora.pipeline import run
-from mora.pipeline.mobility import read_mobility
 from tests.small_run import (
     GRID,
     demographics,
@@ -19,6 +16,9 @@ from tests.small_run import (
     write_arrays,
     write_city,
 )
+
+from mora.pipeline import run
+from mora.pipeline.mobility import read_mobility
 
 POINT = same("lon", "lat")
 ENDS = same("origin", "destination", "weight")
@@ -97,7 +97,7 @@ def gravity(data):
 
 # What each way changes in the configuration, and the tokens that it must give.
 WAYS = {
-    "visits at points": (lambda d: {}, "h3", 91),
+    "visits at points": (lambda _: {}, "h3", 91),
     "visits in H3 cells": (
         lambda d: {"mobility": visits(d, token="cell")},
         "h3",

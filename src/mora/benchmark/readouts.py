@@ -129,15 +129,41 @@ class RidgeReadout(Readout):
         test_x: Shaped[np.ndarray, "test dim"],
     ) -> Float[np.ndarray, " test"]:
         """Fit on the training rows and predict the test rows."""
-        from sklearn.linear_model import RidgeCV
-
         mean = _known_mean(train_x)
         train, test = _centred(train_x, mean), _centred(test_x, mean)
         scale = np.sqrt(np.mean(train**2))
         if scale == 0:  # nothing to read from: the best guess is the mean
             return np.full(len(test), train_y.mean())
-        model = RidgeCV(alphas=RIDGE_GRID * len(train))
-        return model.fit(train / scale, train_y).predict(test / scale)
+        offset = train_y.mean()
+        alphas = RIDGE_GRID * len(train)
+        weights = leave_one_out_ridge(train / scale, train_y - offset, alphas)
+        return test / scale @ weights + offset
+
+
+def leave_one_out_ridge(
+    x: Float[np.ndarray, "rows dim"],
+    y: Float[np.ndarray, " rows"],
+    alphas: Float[np.ndarray, " alphas"],
+) -> Float[np.ndarray, " dim"]:
+    """Give the ridge weights of the penalty with the least leave-one-out error.
+
+    Source: Golub et al. 1979; the residual of a row left out is its residual divided
+    by 1 - leverage, with 1/rows added to the leverage for the mean. One
+    eigendecomposition of the (dim x dim) products serves all penalties, an order
+    faster than scikit-learn's RidgeCV, which decomposes the rows.
+
+    Args:
+        x: columns centred.
+        y: centred.
+        alphas: penalties, > 0.
+    """
+    values, axes = np.linalg.eigh(x.T @ x)
+    rotated = x @ axes
+    shrunk = 1 / (np.maximum(values, 0)[:, None] + alphas)
+    weights = shrunk * (rotated.T @ y)[:, None]
+    leverage = 1 / len(x) + rotated**2 @ shrunk
+    left_out = (y[:, None] - rotated @ weights) / (1 - leverage)
+    return axes @ weights[:, np.argmin((left_out**2).mean(axis=0))]
 
 
 def make_readout(name: str, *, threads: int = 1, seed: int = 0) -> Readout:

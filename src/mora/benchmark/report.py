@@ -83,10 +83,9 @@ def remarks(report: Report) -> list[str]:
     said += [f"Warning: {warning}" for warning in report.warnings]
     said += [f"Given away: {task}: {why}" for task, why in report.leaky.items()]
     said += [f"Left out: {model}: {why}" for model, why in report.left_out.items()]
+    main = next(iter(report.readouts))
     for first, second in report.pairs if report.fair_tasks else ():
-        for readout in report.readouts:
-            for protocol in report.protocols:
-                said.append(_comparison(report, first, second, readout, protocol))
+        said.append(_comparison(report, first, second, main, report.protocols[0]))
     if report.pairs and report.fair_tasks:
         said.append(
             "Splits overlap, so the plain standard error of a difference is too small; "
@@ -116,6 +115,8 @@ def _score_table(
     if tasks == report.fair_tasks and len(tasks) > 1:
         columns.append("mean")
         scores = {m: np.vstack([s, s.mean(axis=0)]) for m, s in scores.items()}
+    # The best model comes first, ours or not: by its last column, the mean.
+    scores = dict(sorted(scores.items(), key=lambda item: -item[1][-1].mean()))
     means = np.array([table.mean(axis=1) for table in scores.values()])
     return ScoreTable(
         title=title,

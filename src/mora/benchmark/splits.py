@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from mora.errors import MoraError, examples
 
-Split: TypeAlias = tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]
+Split: TypeAlias = tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]  # train, test
 
 
 def random_splits(

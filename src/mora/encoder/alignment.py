@@ -113,7 +113,7 @@ def align(
     line: Float[np.ndarray, "tokens dim"],
     operator: Operator,
     features: Mapping[
-        str, tuple[Float[np.ndarray, "tokens ?columns"], Bool[np.ndarray, " tokens"]]
+        str, tuple[Float[np.ndarray, "tokens _"], Bool[np.ndarray, " tokens"]]
     ],
     heads: Mapping[str, HeadConfig],
     encoder: EncoderConfig,

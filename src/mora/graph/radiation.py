@@ -42,7 +42,7 @@ def radiation_flows(
         )
     xyz = _unit_vectors(centroids)
     rows, columns, flows = [], [], []
-    for token in np.flatnonzero(population > 0):
+    for token in np.flatnonzero(population > 0).tolist():
         order, between = _people_between(token, population, xyz)
         home, work = population[token], population[order]
         chance = home * work / ((home + between) * (home + work + between))

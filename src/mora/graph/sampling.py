@@ -99,7 +99,7 @@ def normalise(
         full.data[:] = 1.0
     scale = 1 / np.sqrt(np.asarray(full.sum(axis=1)).ravel() + 1e-10)
     row = np.repeat(np.arange(len(graph)), np.diff(full.indptr))
-    value = full.data * scale[row] * scale[full.indices]
+    value = full.data * (scale[row] * scale[full.indices])  # symmetric to the bit
     return (
         full.indptr.astype(np.int64),
         full.indices.astype(np.int32),

@@ -232,7 +232,8 @@ def _score_rows(report: dict[str, Any]) -> list[tuple[str, ...]] | None:
     if not means:
         return None
     rows = [("model", "blocked R2", "random R2")]
-    for model, scores in means.items():
+    best_first = sorted(means.items(), key=lambda item: -item[1]["blocked"]["mean"])
+    for model, scores in best_first:
         cells = (f"{scores[p]['mean']:.2f}" for p in ("blocked", "random"))
         rows.append((model, *cells))
     return rows

@@ -55,7 +55,7 @@ def mobility_from_gravity(
     if mobility.zones is not None:
         zones = _read_people(context, mobility.zones, "mobility.zones", True)
         people = pd.concat([people, _unplaced(zones, people, flows, context)])
-    known, report = check_known(flows[[*ENDS]], people["zone"].unique(), "flows")
+    known, report = check_known(flows[[*ENDS]], people["zone"], "flows")
     context.report(report)
     flows = flows[known]
     zone, names = pd.factorize(people["zone"], sort=True)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from mora.benchmark import Task, degree_blocks, group_blocks, pooling_matrix
 from mora.config import EvaluationConfig, LabelsConfig
-from mora.errors import TableError
+from mora.errors import MissingColumnError, TableError
 from mora.modalities.rows import weighted_group_means
 from mora.pipeline.inputs import RunContext
 from mora.pipeline.mobility import Mobility
@@ -53,10 +53,18 @@ def token_labels(
     tokens: Tokens, frame: pd.DataFrame, labels: LabelsConfig
 ) -> Float[np.ndarray, "tokens labels"]:
     """Average the rows of each token, by ``weight`` where there is one."""
-    token = token_of_rows(tokens, frame)
+    return _means(token_of_rows(tokens, frame), frame, labels, len(tokens))
+
+
+def _means(
+    place: Int[np.ndarray, " rows"],
+    frame: pd.DataFrame,
+    labels: LabelsConfig,
+    places: int,
+) -> Float[np.ndarray, "places labels"]:
     weight = frame["weight"] if "weight" in frame else pd.Series(1.0, frame.index)
     values = frame[list(labels.values)].to_numpy(np.float64)
-    return weighted_group_means(token, values, weight.to_numpy(float), len(tokens))
+    return weighted_group_means(place, values, weight.to_numpy(float), places)
 
 
 def _zone_labels(
@@ -68,6 +76,7 @@ def _zone_labels(
     """Give labels, blocks and pooling of zones that several tokens make up.
 
     Raises:
+        MissingColumnError: if the labels have no ids.
         TableError: if the run has no zones, or none of the labels' zones is known.
     """
     zones = mobility.zones
@@ -76,16 +85,17 @@ def _zone_labels(
             "labels of zones need zones in the run; its mobility has none. Expected "
             "`unit: token`, or mobility kind gravity or radiation with a zone column."
         )
+    if "id" not in frame:
+        raise MissingColumnError("labels of zones", ["id"], list(frame.columns))
     names = np.unique(zones["zone"])
-    row = pd.Index(frame["id"]).get_indexer(names)
-    if (row < 0).all():
+    zone_of_row = pd.Index(names).get_indexer(frame["id"])
+    if (zone_of_row < 0).all():
         raise TableError(
             f"none of {len(frame)} labels names one of {len(names)} zones (first "
             f"labels: {', '.join(frame['id'].head(3))}; first zones: "
             f"{', '.join(names[:3])}). Check that both use the same ids."
         )
-    found = frame[list(labels.values)].to_numpy(np.float64)[row]
-    values = np.where(row[:, None] >= 0, found, np.nan)
+    values = _means(zone_of_row, frame, labels, len(names))
     zone = np.searchsorted(names, zones["zone"])
     token = zones["token"].to_numpy()
     weight = {
