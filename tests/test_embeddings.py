@@ -314,9 +314,9 @@ def test_cells_agree_with_intersecting_every_outline():
     population[5] = 0
     made = of_cells(population=population)
     by_area, by_people = made.over(COUNTY), made.over(COUNTY, weight="population")
-    np.testing.assert_allclose(by_area, over_by_intersection(made, COUNTY), atol=0.02)
+    np.testing.assert_allclose(by_area, over_by_intersection(made, COUNTY), atol=0.01)
     expected = over_by_intersection(made, COUNTY, population)
-    np.testing.assert_allclose(by_people, expected, atol=0.02)
+    np.testing.assert_allclose(by_people, expected, atol=0.01)
     assert np.abs(by_area - by_people).max() > 0.05
     assert by_area.dtype == np.float32
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -30,19 +31,30 @@ class ScoreTable:
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Draw the tables and remarks on a console."""
+    """Draw the tables and remarks on a console: tasks as rows, so that it fits."""
     for table in score_tables(report):
-        drawn = Table(title=Text(table.title), title_justify="left")
-        for position, column in enumerate(table.columns):
-            drawn.add_column(Text(column), justify="right" if position else "left")
-        for row, best in zip(table.rows, table.best, strict=True):
-            styles = ["", *("bold" if top else "" for top in best)]
-            drawn.add_row(
-                *(Text(cell, style) for cell, style in zip(row, styles, strict=True))
-            )
-        console.print(drawn)
+        console.print(Text(table.title, "italic"))
+        console.print(_drawn(table))
     for remark in remarks(report):
         console.print(Text(remark))
+
+
+def _drawn(table: ScoreTable) -> Table:
+    """Lay a table out with a column a model and means alone, deviations last."""
+    drawn = Table(box=SIMPLE_HEAD, padding=0)
+    drawn.add_column("", no_wrap=True)
+    for model, *_ in table.rows:
+        drawn.add_column(Text(f"  {model}"), justify="right", no_wrap=True)
+    for position, task in enumerate(table.columns[1:]):
+        cells = [
+            Text(row[position + 1].split(" ")[0], "bold" if best[position] else "")
+            for row, best in zip(table.rows, table.best, strict=True)
+        ]
+        drawn.add_row(Text(task.split(" (")[0]), *cells)
+    if table.columns[-1] == "mean":
+        spread = [" ".join(row[-1].split(" ")[1:]) for row in table.rows]
+        drawn.add_row("over splits", *spread)
+    return drawn
 
 
 def to_markdown(report: Report) -> str:
