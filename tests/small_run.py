@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import h3
+import numba
 import numpy as np
 import pandas as pd
+import pytest
 import scipy.sparse as sp
 import shapely
+import torch
 from numpy.random import Generator
 from PIL import Image
 
@@ -285,6 +288,17 @@ def evaluation(folder: Path, **place: str) -> dict[str, Any]:
         "splits": 2,
         "baselines": ["lonlat"],
     }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Work on one thread: so few places are done before a second one has begun."""
+    before = torch.get_num_threads(), numba.get_num_threads()
+    torch.set_num_threads(1)
+    numba.set_num_threads(1)
+    yield
+    torch.set_num_threads(before[0])
+    numba.set_num_threads(before[1])
 
 
 class Recorder(Display):

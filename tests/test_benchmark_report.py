@@ -120,3 +120,11 @@ def test_a_single_split_shows_no_deviation(report):
     }
     single = replace(report, scores={"age": {"mora": alone}}, pairs=())
     assert next(score_tables(single)).rows == [["mora", "0.500"]]
+
+
+def test_a_part_of_the_report_has_means_over_its_own_tasks(report):
+    part = report.only(["gini"]).to_json()
+    assert list(part["tasks"]) == list(part["samples"]) == ["gini"]
+    alone = report.to_json()["tasks"]["gini"]["mora"]["blocked"]["mean"]
+    assert part["means"]["mora"]["blocked"]["mean"] == pytest.approx(alone)
+    assert part["leaky"] == {}

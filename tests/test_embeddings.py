@@ -110,6 +110,14 @@ def test_vectors_population_and_provenance_change_the_file(tmp_path):
     assert len(files) == 5
 
 
+def test_order_of_the_provenance_does_not_change_the_file(tmp_path):
+    made, files = of_names(), set()
+    for provenance in ({"a": 1, "b": 2}, {"b": 2, "a": 1}):
+        again = Embeddings(made.tokens, made.vectors, None, provenance)
+        files.add(write(again, tmp_path).read_bytes())
+    assert len(files) == 1
+
+
 def test_unknown_population_stays_unknown(tmp_path):
     written = of_zones(population=(np.nan, 7.0))
     again = read_embeddings(write(written, tmp_path))

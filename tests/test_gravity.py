@@ -286,7 +286,7 @@ def test_flow_within_zones_is_spread_as_given_or_left_out():
 
 def test_workers_who_do_not_leave_stay_by_hand():
     # Half of 10, 100 and 20 residents work; 3 + 4, 10 and 30 of them leave.
-    zone_flows = np.array([[99.0, 3.0, 4.0], [10.0, 0.0, 0.0], [0.0, 30.0, 0.0]])
+    zone_flows = np.array([[99.0, 3.0, 4.0], [10.0, 7.0, 0.0], [0.0, 30.0, 0.0]])
     people = np.array([10.0, 100.0, 20.0])
     filled = internal_flow(sp.csr_array(zone_flows), people, 0.5).toarray()
     expected = [[0, 3, 4], [10, 40, 0], [0, 30, 0]]

@@ -9,6 +9,7 @@ from tests.small_run import (
     GRID,
     demographics,
     evaluation,
+    one_thread,  # noqa: F401 - a fixture for every test below
     planted_city,
     poi,
     same,

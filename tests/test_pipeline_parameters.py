@@ -6,12 +6,16 @@ import shutil
 from collections.abc import Iterator
 from typing import Any, get_args
 
+import numpy as np
 import pytest
+import scipy.sparse as sp
+from shapely.affinity import translate
 from tests.small_run import (
     GRID,
     contents,
     demographics,
     evaluation,
+    one_thread,  # noqa: F401 - a fixture for every test below
     planted_city,
     poi,
     same,
@@ -89,23 +93,20 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "TableInput.columns": (
         "city",
-        {"modalities.demographics.inputs.0.columns.weight": "old"},
+        {"modalities.demographics.inputs.0.columns.young": "old"},
         "features",
     ),
     # ----------------------------------------------------------- mobility
     "VisitsMobility.timezone": (
-        "local times",
+        "city",
         {"mobility.timezone": "Pacific/Auckland"},
         "graph",
     ),
     "VisitsMobility.min_users": ("city", {"mobility.min_users": 3}, "graph"),
     "FlowsMobility.min_weight": ("flows", {"mobility.min_weight": 4}, "graph"),
     "GravityMobility.zones": (
-        "gravity",
-        {
-            "mobility.population.path": "{data}/people_but_one_zone.csv",
-            "mobility.zones": {"path": "{data}/people.csv"},
-        },
+        "gap",
+        {"mobility.zones": {"path": "{data}/people.csv"}},
         "graph",
     ),
     "GravityMobility.internal": ("gravity", {"mobility.internal": "none"}, "graph"),
@@ -146,7 +147,10 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
         "city",
         {
             "modalities.poi.inputs": [
-                {"path": "{data}/labels.csv", "columns": same("lon", "lat") | {"name": "zone"}}
+                {
+                    "path": "{data}/labels.csv",
+                    "columns": same("lon", "lat") | {"name": "zone"},
+                }
             ]
         },
         "features",
@@ -214,7 +218,10 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "LabelsConfig.unit": (
         "labels of zones",
-        {"evaluation.labels.0.unit": "token", "evaluation.labels.0.table.columns": {"id": "cell"}},
+        {
+            "evaluation.labels.0.unit": "token",
+            "evaluation.labels.0.table.columns": {"id": "cell"},
+        },
         "evaluate",
     ),
     "LabelsConfig.pool": (
@@ -260,11 +267,16 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     # ---------------------------------------------------------------- map
     "MapConfig.names": (
         "city",
-        {"map.names": {"path": "{data}/labels.csv", "columns": {"id": "cell", "name": "zone"}}},
+        {
+            "map.names": {
+                "path": "{data}/labels.csv",
+                "columns": {"id": "cell", "name": "zone"},
+            }
+        },
         "map",
     ),
     "MapConfig.similar": ("city", {"map.similar": 4}, "map"),
-}  # fmt: skip
+}
 
 EXCEPTIONS = {
     "RunConfig.mobility": "a choice of sections, each with cases of its own",
@@ -298,10 +310,8 @@ def bases(data) -> dict[str, dict[str, Any]]:
     ends = same("origin", "destination", "weight")
     people = table("people", **same("population", "lon", "lat", "zone"))
     city = settings(data)
-    grid = city | {
-        "tokens": GRID,
-        "mobility": {"kind": "visits", "table": table("visits", **same("user", "time", "x", "y"))},
-    }  # fmt: skip
+    in_grid = table("visits", **same("user", "time", "x", "y"))
+    grid = city | {"tokens": GRID, "mobility": {"kind": "visits", "table": in_grid}}
     zones = city | {
         "tokens": {"kind": "zone", "areas": {"path": "{data}/zones.geojson"}}
     }
@@ -320,18 +330,19 @@ def bases(data) -> dict[str, dict[str, Any]]:
     ends_of_zones = {"kind": "flows", "table": table("zone_flows", **ends)}
     zone_labels = evaluation(data, id="zone")
     zone_labels["labels"][0]["unit"] = "zone"
-    clock = table("local_visits", **same("user", "time", "lon", "lat"))
     return {
         "city": city,
-        "local times": change(
-            city, {"mobility.table": clock, "mobility.timezone": "Europe/Berlin"}
-        ),
         "grid": grid,
         "zones": change(zones, {}),
         "zones as text": change(zones, {"tokens.areas": outlines}),
-        "flows": city | {"mobility": {"kind": "flows", "table": table("flows", **ends)}},
-        "flows between zones": city | {"tokens": {"kind": "zone"}, "mobility": ends_of_zones},
+        "flows": city
+        | {"mobility": {"kind": "flows", "table": table("flows", **ends)}},
+        "flows between zones": city
+        | {"tokens": {"kind": "zone"}, "mobility": ends_of_zones},
         "gravity": gravity,
+        "gap": change(
+            gravity, {"mobility.population.path": "{data}/people_but_one_zone.csv"}
+        ),
         "workers": change(gravity, {"mobility.internal": "workers"}),
         "radiation": city | {"mobility": {"kind": "radiation", "population": people}},
         "arrays": city
@@ -361,7 +372,7 @@ def bases(data) -> dict[str, dict[str, Any]]:
         ),
         "codes": change(gravity, {"evaluation.blocks": "code"}),
         "harmonics": change(city, {"evaluation.baselines": ["harmonics"]}),
-    }  # fmt: skip
+    }
 
 
 def apply(base, changes, data):
@@ -392,18 +403,12 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("city")
     city = write_city(folder)
     write_arrays(folder)
-    write_arrays(folder / "again")
-    shutil.copy(folder / "again" / "mob.npy", folder / "other.npy")
     write_variants(folder, city)
     return folder
 
 
 def write_variants(folder, city):
     """Write the files that cases exchange for those of the city."""
-    import numpy as np
-    import scipy.sparse as sp
-    from shapely.affinity import translate
-
     np.save(folder / "other.npy", 2 * np.load(folder / "mob.npy"))
     sp.save_npz(folder / "heavier.npz", 3 * sp.load_npz(folder / "graph.npz"))
     shifted = city.zones.assign(
@@ -417,8 +422,6 @@ def write_variants(folder, city):
     }
     city.zones.assign(**outlines)[[*outlines]].to_csv(folder / "zones.csv", index=False)
     city.visits.head(1800).to_csv(folder / "fewer_visits.csv", index=False)
-    clock = city.visits.assign(time=city.visits["time"].str[:19])
-    clock.to_csv(folder / "local_visits.csv", index=False)
     without = city.people[city.people["zone"] != "Z22"]
     without.to_csv(folder / "people_but_one_zone.csv", index=False)
 

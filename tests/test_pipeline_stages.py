@@ -11,6 +11,7 @@ from tests.small_run import (
     Recorder,
     contents,
     evaluation,
+    one_thread,  # noqa: F401 - a fixture for every test below
     planted_city,
     same,
     settings,

@@ -30,6 +30,13 @@ def random_graph(seed=0, *, users=True):
     return MobilityGraph.from_matrix(flows, people if users else None)
 
 
+def people_of(graph, first, second):
+    """Look up the users of the edges between two rows of ends."""
+    ends = zip(graph.rows().tolist(), graph.neighbour.tolist(), strict=True)
+    users = dict(zip(map(frozenset, ends), graph.users.tolist(), strict=True))
+    return [users[frozenset(pair)] for pair in np.stack([first, second], 1).tolist()]
+
+
 def dense(graph):
     return graph.symmetric().toarray()
 
@@ -191,6 +198,10 @@ def test_reordered_graph_is_the_permuted_matrix(users):
     np.testing.assert_array_equal(dense(moved)[np.ix_(token, token)], dense(graph))
     for name in ("within", "outflow", "inflow"):
         np.testing.assert_array_equal(getattr(moved, name)[token], getattr(graph, name))
+    if users:
+        assert people_of(moved, token[graph.rows()], token[graph.neighbour]) == (
+            graph.users.tolist()
+        )
     assert (moved.rows() < moved.neighbour).all()
     assert_same(moved.reorder(np.argsort(token)), graph)
 

@@ -154,7 +154,7 @@ class PlaceIndex:
 
     def find(self, lonlat: Float[np.ndarray, "n 2"]) -> UInt64[np.ndarray, " n"]:
         """Give the cell of each point; lon/lat in degrees, NaN is not allowed."""
-        points = np.ascontiguousarray(lonlat, dtype=np.float64) + 0.0  # -0.0 is 0.0
+        points = np.ascontiguousarray(lonlat, dtype=np.float64)
         # Complex numbers sort by lon, then lat: a fast key that loses nothing.
         keys = points.view(np.complex128).ravel()
         distinct, back = np.unique(keys, return_inverse=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,16 @@ class Report:
         """Count the splits of each protocol."""
         main = next(iter(self.readouts))
         return self.table(self.models[0], main, self.protocols[0]).shape[1]
+
+    def only(self, tasks: Sequence[str]) -> "Report":
+        """Give the report on some of the tasks, with means over them alone."""
+        return replace(
+            self,
+            scores={task: self.scores[task] for task in tasks},
+            samples={task: self.samples[task] for task in tasks},
+            test_ratio={task: self.test_ratio[task] for task in tasks},
+            leaky={task: why for task, why in self.leaky.items() if task in tasks},
+        )
 
     def table(
         self, model: str, readout: str, protocol: str, tasks: list[str] | None = None

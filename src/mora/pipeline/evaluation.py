@@ -22,6 +22,7 @@ from mora.benchmark import (
 from mora.errors import MissingColumnError, NoGeometryError
 from mora.explore.map import write_map
 from mora.modalities import Features, read_features
+from mora.pipeline.display import Terminal
 from mora.pipeline.folder import read_json, write_json
 from mora.pipeline.inputs import RunContext
 from mora.pipeline.mobility import Mobility, read_mobility
@@ -93,15 +94,37 @@ def run_evaluate(context: RunContext, folder: Path) -> dict[str, Any]:
         notes=list(context.config.notes),
         pairs=[(MODEL, name) for name in vectors if name != MODEL],
     )
-    _write_report(context, report, counts)
+    _write_report(context, report, tasks, counts)
     return counts
 
 
-def _write_report(context: RunContext, report: Report, counts: dict[str, Any]) -> None:
-    write_json(context.folder / "report.json", {**counts, **report.to_json()})
-    (context.folder / "report.md").write_text(to_markdown(report))
-    if hasattr(context.display, "console"):
-        print_report(report, context.display.console)
+def _write_report(
+    context: RunContext, report: Report, tasks: list[Task], counts: dict[str, Any]
+) -> None:
+    """Write and print the report; cells and zones have means of their own."""
+    groups = {
+        "tokens": [task.name for task in tasks if task.pooling is None],
+        "zones": [task.name for task in tasks if task.pooling is not None],
+    }
+    parts = {unit: report.only(names) for unit, names in groups.items() if names}
+    summaries = {unit: part.to_json() for unit, part in parts.items()}
+    first = next(iter(summaries.values()))
+    shared = {key: first[key] for key in ("means", "comparisons")}
+    units = {
+        unit: {"tasks": list(summary["tasks"])}
+        | {key: summary[key] for key in ("means", "comparisons")}
+        for unit, summary in summaries.items()
+    }
+    content = {**counts, **report.to_json(), **shared, "units": units}
+    write_json(context.folder / "report.json", content)
+    text = "\n".join(
+        f"# Labels of {unit}\n\n{to_markdown(part)}" for unit, part in parts.items()
+    )
+    (context.folder / "report.md").write_text(text)
+    if isinstance(context.display, Terminal):
+        for unit, part in parts.items():
+            context.display.say(f"\nLabels of {unit}\n")
+            print_report(part, context.display.console)
     context.display.say(f"  wrote {context.folder / 'report.json'} and report.md")
 
 
