@@ -118,7 +118,7 @@ def _make_fabric(config: TrainingConfig) -> Fabric:
         return Fabric(
             accelerator=config.accelerator, devices=1, precision=config.precision
         )
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, ImportError) as error:
         raise ConfigError(
             f"training.accelerator {config.accelerator!r} with precision "
             f"{config.precision!r}: {error} Use accelerator auto, or cpu."
