@@ -98,6 +98,7 @@ def test_batches_differ_by_epoch_and_seed_and_by_nothing_else():
     assert order(1) == order(1)
     assert order(1) != order(2)
     assert order(1) != order(1, seed=1)
+    assert task_of().validation.tolist() != task_of(seed=1).validation.tolist()
 
 
 def test_at_least_two_tokens_are_held_out_and_two_are_left():

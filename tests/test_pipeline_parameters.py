@@ -46,7 +46,7 @@ NO_RESULTS = ("manifest.json", "started.json", ".part", "text_cache")
 CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     "RunConfig.name": ("city", {"name": "town"}, "embed"),
     "RunConfig.preset": ("city", {"preset": "paper"}, "line"),
-    "RunConfig.seed": ("city", {"seed": 1}, "train"),
+    "RunConfig.seed": ("arrays", {"seed": 1}, "train"),
     "RunConfig.notes": ("city", {"notes": ["simulated"]}, "evaluate"),
     "RunConfig.modalities": (
         "city",
@@ -189,7 +189,6 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
         {"encoder": {"normalisation": "unweighted"}},
         "train",
     ),
-    "EncoderConfig.line_scale": ("city", {"encoder": {"line_scale": 0.1}}, "train"),
     "TrainingConfig.optimizer": ("decay", {"training.optimizer": "adam"}, "train"),
     "TrainingConfig.learning_rate": (
         "city",

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Shaped
+from threadpoolctl import threadpool_limits
 
 from mora.benchmark.readouts import Readout, make_readout
 from mora.benchmark.results import Report, Scores
@@ -86,7 +87,8 @@ def evaluate(
     prints = {name: fingerprint(vectors) for name, vectors in models.items()}
     scores: Scores = {task.name: {name: {} for name in models} for task in tasks}
     done, total = 0, len(plans) * len(models) * len(readouts) * 2 * repeats
-    with ThreadPoolExecutor(threads) as executor:
+    # One core a fit: threads of linear algebra would fight the other fits for cores.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as executor:
         for plan in plans:
             for model, vectors in models.items():
                 fits = list(_fits(plan, model, prints[model], readouts))

@@ -42,7 +42,7 @@ def load_config(
         origin, folder = str(config), Path(config).resolve().parent
         config = _read_yaml(Path(config))
     given = _absolute(merge(config, changes or {}), folder)
-    preset = given.get("preset", "default")
+    preset = str(given.get("preset", "default"))
     return _validate(merge(read_preset(preset), given), origin)
 
 
@@ -53,7 +53,7 @@ def read_preset(name: str) -> dict[str, Any]:
         ConfigError: if there is no such preset.
     """
     file = resources.files("mora") / "presets" / f"{name}.yaml"
-    if not (isinstance(name, str) and file.is_file()):
+    if not file.is_file():
         raise ConfigError(f"preset {name!r} is unknown; expected default or paper.")
     return yaml.safe_load(file.read_text()) or {}
 

@@ -106,13 +106,10 @@ class EncoderConfig(Section):
     Attributes:
         layers: propagation steps.
         normalisation: degrees from weights (released code) or from counts (paper).
-        line_scale: LINE vectors are scaled to this root mean square before training;
-            None keeps them as they are.
     """
 
     layers: int = Field(2, ge=0)
     normalisation: Literal["weighted", "unweighted"] = "weighted"
-    line_scale: float | None = Field(None, gt=0)
 
 
 class TrainingConfig(Section):

@@ -159,5 +159,6 @@ def mobility_vectors(model: AlignedModel) -> Float[np.ndarray, "tokens dim"]:
 
 
 def _generator(seed: int, purpose: str) -> torch.Generator:
-    """Start a stream of random numbers of its own for each purpose."""
-    return torch.Generator().manual_seed(seed * 2**32 + zlib.crc32(purpose.encode()))
+    """Start a stream of random numbers of its own for each seed and purpose."""
+    # PyTorch's generator takes 32 bits of a seed; the checksum begins at the seed.
+    return torch.Generator().manual_seed(zlib.crc32(purpose.encode(), seed))

@@ -251,7 +251,10 @@ class ArrayFile:
         self.file.write(np.ascontiguousarray(values, self.dtype).data)
         self.length += len(values)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failure: object, *_: object) -> None:
+        if failure is not None:  # no header: a file cut short must not look whole
+            self.file.close()
+            return
         header = {
             "descr": np.lib.format.dtype_to_descr(self.dtype),
             "fortran_order": False,

@@ -184,7 +184,7 @@ def run_train(context: RunContext, folder: Path) -> Facts:
     aligned = {k: m for k, m in config.modalities.items() if m.align}
     with context.display.bar("Training", "epochs") as progress:
         model, state = align(
-            _scaled(line, config.encoder.line_scale),
+            line,
             operator,
             {name: _training_features(context, name, m) for name, m in aligned.items()},
             {name: modality.head for name, modality in aligned.items()},
@@ -209,16 +209,6 @@ def run_train(context: RunContext, folder: Path) -> Facts:
         "best_epoch": state.best_epoch,
         "best_validation_loss": state.best_loss,
     }
-
-
-def _scaled(
-    line: Float[np.ndarray, "tokens dim"], scale: float | None
-) -> Float[np.ndarray, "tokens dim"]:
-    """Bring the vectors to a root mean square of ``scale``."""
-    if scale is None:
-        return line
-    size = np.sqrt(np.mean(line.astype(np.float64) ** 2))
-    return (line * (scale / size)).astype(np.float32)
 
 
 def _training_features(
