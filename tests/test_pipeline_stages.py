@@ -23,6 +23,7 @@ from tests.small_run import (
 
 from mora.config import load_config
 from mora.errors import MoraError
+from mora.graph.covisits import RECORD, UserWeekBuilder
 from mora.pipeline import STAGES, run
 from mora.pipeline.folder import fingerprint
 from mora.pipeline.mobility import read_mobility
@@ -246,6 +247,23 @@ def test_no_user_is_left_in_the_run(finished):
         assert not any(trace in everything for trace in traces(user))
     assert not (finished / "run/graph/records").exists()
     assert not any("records" in name or "counted" in name for name in files)
+
+
+def test_user_hashes_are_of_one_run_alone(finished, tmp_path, monkeypatch):
+    written = []
+    group = UserWeekBuilder.group
+
+    def look(builder, progress):
+        files = sorted(builder.folder.glob("*.bin"))
+        records = np.concatenate([np.fromfile(file, RECORD) for file in files])
+        written.append(set(records["user"].tolist()))
+        return group(builder, progress)
+
+    monkeypatch.setattr(UserWeekBuilder, "group", look)
+    for name in ("one", "other"):
+        run(settings(finished / "city"), folder=tmp_path / name, until="graph")
+    assert len(written[0]) == len(written[1]) == 100
+    assert written[0].isdisjoint(written[1])
 
 
 def test_user_records_are_deleted_when_the_stage_fails(finished, tmp_path):
