@@ -14,6 +14,7 @@ from mora.modalities.rows import weighted_group_means
 from mora.pipeline.inputs import RunContext
 from mora.pipeline.mobility import Mobility
 from mora.pipeline.rows import read_numbers, token_of_rows
+from mora.tables import Problem, TableReport
 from mora.tokens import GridTokens, Tokens
 
 GRID_BLOCK = 20  # cells a side
@@ -31,6 +32,7 @@ def read_tasks(context: RunContext, mobility: Mobility) -> Iterator[Task]:
             unit_blocks, pooling = blocks, None
         else:
             values, unit_blocks, pooling = _zone_labels(mobility, frame, labels, config)
+        _report_unmet(context, mobility, frame, labels)
         for column, name in enumerate(labels.values):
             yield Task(
                 name,
@@ -40,6 +42,22 @@ def read_tasks(context: RunContext, mobility: Mobility) -> Iterator[Task]:
                 labels.transform.get(name),
                 labels.given_away.get(name),
             )
+
+
+def _report_unmet(
+    context: RunContext, mobility: Mobility, frame: pd.DataFrame, labels: LabelsConfig
+) -> None:
+    """Count the label rows that meet no place of the run."""
+    if labels.unit == "zone":
+        unmet = ~frame["id"].isin(mobility.zones["zone"]).to_numpy()
+    else:
+        unmet = token_of_rows(mobility.tokens, frame) < 0
+    if unmet.any():
+        shown = tuple(f"row {row + 1}" for row in frame.index[unmet][:3])
+        problem = Problem("label meets no place", int(unmet.sum()), shown, "dropped")
+        kept = len(frame) - problem.count
+        source = labels.table.path or "labels"
+        context.report(TableReport("labels", source, len(frame), kept, (problem,)))
 
 
 def named_labels(labels: LabelsConfig) -> LabelsConfig:
