@@ -379,3 +379,18 @@ def test_python_and_frame_say_the_same_as_a_file(data, tmp_path):
     assert from_file.to_pandas().equals(from_frame.to_pandas())
     assert list(from_file.to_pandas().columns[:2]) == ["e000", "e001"]
     assert from_file.to_pandas().index.tolist() == planted_city().tokens.names()
+
+
+def test_a_label_that_meets_no_place_is_counted(data, tmp_path):
+    config = settings(data)
+    table = config["evaluation"]["labels"][0]["table"]
+    labels = pd.read_csv(table.pop("path"), dtype={"cell": str})
+    stranger = labels.tail(1).assign(**{table["columns"]["id"]: "85283473fffffff"})
+    frame = pd.concat([labels, stranger], ignore_index=True)
+    tables = {"evaluation.labels.0.table": frame}
+    run(config, folder=tmp_path, until="evaluate", tables=tables)
+    manifest = json.loads((tmp_path / "evaluate" / "manifest.json").read_text())
+    found = [p for t in manifest["facts"]["tables"] for p in t["problems"]]
+    unmet = [p for p in found if p["name"] == "label meets no place"]
+    assert [(p["count"], p["action"]) for p in unmet] == [(1, "dropped")]
+    assert unmet[0]["examples"] == [f"row {len(frame)}"]
