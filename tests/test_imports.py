@@ -12,7 +12,16 @@ import mora
 ROOT = Path(mora.__file__).parent
 # The order in which data flows through the package: imports go only downwards.
 ORDER = [
-    *["errors", "kernels", "progress", "config", "geometry", "tables", "tokens"],
+    *[
+        "errors",
+        "kernels",
+        "memory",
+        "progress",
+        "config",
+        "geometry",
+        "tables",
+        "tokens",
+    ],
     *["sources", "graph", "line", "modalities", "encoder", "embeddings", "distill"],
     *["baselines", "benchmark", "trajectories", "explore", "pipeline", "cli"],
 ]
