@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint format types clean
+.PHONY: demo test test-all bench lint format types clean
 
 demo: $(VENV)/.demo ## whole pipeline on data from Python packages, about 5 minutes
 	$(BIN)/mora run configs/demo.yaml
@@ -13,8 +13,11 @@ demo: $(VENV)/.demo ## whole pipeline on data from Python packages, about 5 minu
 test: $(VENV)/.dev ## the fast suite
 	$(BIN)/python -m pytest -q
 
-test-all: $(VENV)/.dev ## everything, slow checks and real data included
+test-all: $(VENV)/.all ## everything, slow checks, real data and Spark (Java 17) included
 	$(BIN)/python -m pytest -q -m ""
+
+bench: $(VENV)/.all ## every ratio against its peer, an hour; writes benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -41,4 +44,9 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing Mora and its test tools into $(VENV) (a few minutes)"
 	$(PIP) -e ".[demo,dev]"
+	@touch $@
+
+$(VENV)/.all: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Mora, its test tools, Spark and the benchmarks' peers (some minutes)"
+	$(PIP) -e ".[demo,dev,spark,bench]"
 	@touch $@

@@ -37,6 +37,15 @@ def quick_mode(about: str | None) -> bool:
     return bool(parser.parse_args().quick)
 
 
+def one_thread() -> None:
+    """Use one thread from here on, so that CPU seconds compare like with like."""
+    import numba
+    from threadpoolctl import threadpool_limits
+
+    numba.set_num_threads(1)
+    threadpool_limits(1)
+
+
 def measure(work: Callable[[], Any]) -> tuple[Any, Cost]:
     """Call ``work`` once; give what it returns and what it took."""
     gc.collect()

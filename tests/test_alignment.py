@@ -3,10 +3,12 @@ import pytest
 import scipy.sparse as sp
 import torch
 from tests.small_run import one_thread  # noqa: F401 - a fixture for every test below
+from tests.two_processes import HEADS, TOKENS, planted, settings
 
-from mora.config import EncoderConfig, HeadConfig, TrainingConfig
+from mora.config import EncoderConfig, HeadConfig
 from mora.encoder.alignment import (
     AlignmentTask,
+    LossOfBatch,
     align,
     build_model,
     mobility_vectors,
@@ -15,33 +17,6 @@ from mora.encoder.model import ModalityBatch
 from mora.errors import RunError
 from mora.graph.sampling import normalise
 from mora.graph.storage import MobilityGraph
-
-TOKENS = 60
-HEADS = {"poi": HeadConfig(temperature=0.5), "people": HeadConfig(kind="mlp")}
-
-
-def planted(seed=0, scale=1.0):
-    """Two communities: a graph, vectors to start from and features that know them."""
-    rng = np.random.default_rng(seed)
-    community = np.arange(TOKENS) % 2
-    rate = np.where(community[:, None] == community, 3.0, 0.3)
-    flows = scale * np.triu(rng.poisson(rate), 1)
-    graph = MobilityGraph.from_matrix(sp.csr_array(flows))
-    line = rng.normal(size=(TOKENS, 8)).astype(np.float32)
-    signal = np.where(community == 1, 1.0, -1.0)[:, None]
-    features = {
-        "poi": signal + rng.normal(0, 0.5, (TOKENS, 6)),
-        "people": signal + rng.normal(0, 0.5, (TOKENS, 3)),
-    }
-    everyone = np.ones(TOKENS, bool)
-    given = {k: (v.astype(np.float32), everyone) for k, v in features.items()}
-    return community, graph, line, given
-
-
-def settings(**changes):
-    return TrainingConfig(
-        **{"epochs": 10, "learning_rate": 0.02, "accelerator": "cpu"} | changes
-    )
 
 
 def train(folder, *, given=None, encoder=None, heads=HEADS, seed=0, **changes):
@@ -120,7 +95,25 @@ def test_validation_loss_is_the_mean_over_its_parts():
     task = AlignmentTask(model, given, settings(validation_share=0.2, batch_size=6), 0)
     with torch.no_grad():
         halves = [model(part, given).item() for part in task.validation.split(6)]
-        assert task.validation_loss(model) == pytest.approx(sum(halves) / 2, rel=1e-6)
+        assert task.validation_loss(task.model) == pytest.approx(
+            sum(halves) / 2, rel=1e-6
+        )
+
+
+def test_features_follow_the_precision_of_the_weights():
+    _, graph, line, features = planted()
+    widths = {name: values.shape[1] for name, (values, _) in features.items()}
+    model = build_model(line, normalise(graph), widths, HEADS, EncoderConfig(), 0)
+    given = {
+        name: ModalityBatch(torch.from_numpy(values), torch.from_numpy(present))
+        for name, (values, present) in features.items()
+    }
+    loss, batch = LossOfBatch(model, given), torch.arange(20)
+    single = loss(batch).item()
+    double = loss.double()(batch)
+    assert double.dtype == torch.float64
+    assert double.item() == pytest.approx(single, rel=1e-6)
+    assert loss(batch.flip(0)).item() == pytest.approx(double.item(), rel=1e-12)
 
 
 # ------------------------------------------------------------------- vectors
@@ -224,6 +217,8 @@ def bits(folder, **options):
         {"batch_size": 20},
         {"validation_share": 0.3},
         {"optimizer": "adam", "weight_decay": 0.5},
+        {"precision": "bf16-mixed"},
+        {"precision": "64-true"},
     ],
     ids=str,
 )

@@ -312,6 +312,7 @@ def test_the_papers_values():
         "learning_rate": 1e-3,
         "weight_decay": 1e-3,
         "batch_size": 20_480,
+        "devices": 1,
         "epochs": 100,
         "patience": 10,
         "validation_share": 0.1,

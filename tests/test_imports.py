@@ -12,18 +12,10 @@ import mora
 ROOT = Path(mora.__file__).parent
 # The order in which data flows through the package: imports go only downwards.
 ORDER = [
-    *[
-        "errors",
-        "kernels",
-        "memory",
-        "progress",
-        "config",
-        "geometry",
-        "tables",
-        "tokens",
-    ],
-    *["sources", "graph", "line", "modalities", "encoder", "embeddings", "distill"],
-    *["baselines", "benchmark", "trajectories", "explore", "pipeline", "cli"],
+    *["errors", "kernels", "memory", "progress", "config", "geometry", "harmonics"],
+    *["tables", "tokens", "sources", "graph", "line", "modalities", "encoder"],
+    *["embeddings", "distill", "baselines", "benchmark", "trajectories", "explore"],
+    *["pipeline", "cli"],
 ]
 SLOW = ["torch", "pandas", "numba", "lightgbm", "sklearn", "scipy"]
 

@@ -1,9 +1,12 @@
+import numba
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 
+from mora.encoder import lightgcn
 from mora.encoder.lightgcn import LightGCN, Propagation
+from mora.errors import GraphError
 from mora.graph.sampling import normalise
 from mora.graph.storage import MobilityGraph
 
@@ -75,6 +78,69 @@ def test_gradient_of_a_few_rows_reaches_their_neighbours():
     model()[[3]].sum().backward()
     reached = model.features.grad.abs().sum(dim=1) > 0
     assert torch.equal(reached, (dense(entries)[3] > 0) | (torch.arange(30) == 3))
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2, 3])
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_rows_and_their_gradient_are_those_of_the_whole(layers, share):
+    model = LightGCN(random_features(), Propagation(*random_operator()), layers)
+    rows = torch.randperm(30, generator=torch.Generator().manual_seed(0))
+    rows = rows[: int(share * 30)]
+    gradients = []
+    whole = model()[rows]
+    for embedding in (model(rows), whole):
+        torch.testing.assert_close(embedding, whole, rtol=1e-6, atol=1e-6)
+        pull = random_features(len(rows), seed=1)
+        (gradient,) = torch.autograd.grad(
+            (embedding * pull).square().sum(), model.features
+        )
+        gradients.append(gradient)
+    scale = gradients[1].abs().max()
+    torch.testing.assert_close(
+        gradients[0] / scale, gradients[1] / scale, rtol=1e-6, atol=1e-6
+    )
+
+
+def test_no_rows_are_embedded_as_none():
+    model = LightGCN(random_features(), Propagation(*random_operator()))
+    out = model(torch.zeros(0, dtype=torch.long))
+    assert out.shape == (0, 5)
+    out.sum().backward()
+    assert not model.features.grad.any()
+
+
+def test_rows_given_twice_are_refused():
+    model = LightGCN(random_features(), Propagation(*random_operator()))
+    with pytest.raises(GraphError, match="4 rows name 3 tokens; expected none twice"):
+        model(torch.tensor([3, 8, 3, 1]))
+
+
+@pytest.mark.parametrize("rows", [None, torch.arange(0, 300, 7)])
+def test_number_of_threads_changes_no_bit(rows):
+    model = LightGCN(
+        random_features(300, 32), Propagation(*random_operator(300)), layers=2
+    )
+    before = numba.get_num_threads()
+    results = []
+    for threads in (1, before):
+        numba.set_num_threads(threads)
+        out = model(rows)
+        (gradient,) = torch.autograd.grad(out.square().sum(), model.features)
+        results.append((out.detach().numpy().tobytes(), gradient.numpy().tobytes()))
+    numba.set_num_threads(before)
+    assert results[0] == results[1]
+
+
+def test_mixed_precision_leaves_the_propagation_in_float32():
+    model, rows = LightGCN(random_features(), Propagation(*random_operator())), [3, 20]
+    results = []
+    for mixed in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            out = model(torch.tensor(rows))
+        (gradient,) = torch.autograd.grad(out.square().sum(), model.features)
+        results.append((out, gradient))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
 
 
 def test_layers_change_the_embedding_and_two_are_usual():
@@ -156,7 +222,21 @@ def test_double_precision_in_is_double_precision_out():
     assert out.dtype == torch.float64
 
 
-def test_product_elsewhere_than_on_the_cpu_is_that_of_torch():
-    entries, x = random_operator(), random_features()
-    matrix = Propagation(*entries)._matrix(torch.device("cpu"))
-    torch.testing.assert_close(matrix @ x, Propagation(*entries).product(x))
+def test_product_of_columns_takes_the_others_as_zero():
+    entries, columns = random_operator(), torch.tensor([20, 3, 11])
+    x, whole = random_features(3), torch.zeros(30, 5)
+    whole[columns] = x
+    got = Propagation(*entries).product(x, columns=columns)
+    torch.testing.assert_close(got, dense(entries).float() @ whole)
+
+
+@pytest.mark.parametrize("rows", [None, torch.tensor([20, 3, 11])])
+@pytest.mark.parametrize("columns", [None, torch.tensor([4, 0, 29, 6])])
+def test_product_elsewhere_than_on_the_cpu_is_the_same(rows, columns):
+    propagation = Propagation(*random_operator())
+    x = random_features(30 if columns is None else len(columns))
+    matrix = propagation._matrix(torch.device("cpu"))
+    torch.testing.assert_close(
+        lightgcn._multiply_elsewhere(matrix, x, rows, columns),
+        propagation.product(x, rows=rows, columns=columns),
+    )

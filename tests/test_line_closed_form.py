@@ -10,11 +10,12 @@ from mora.line import embed
 from mora.line.closed_form import (
     closed_form,
     orthonormalise,
-    shifted_pmi,
     truncated_svd,
 )
 from mora.line.link_prediction import hold_out, link_auc
+from mora.line.pmi import ShiftedPmi
 from mora.line.sampled import sampled
+from mora.memory import MemoryLimitError
 
 
 def planted_graph(communities=2, size=60, inside=4.0, across=0.4, seed=0):
@@ -41,27 +42,24 @@ def dense_pmi(graph, shift):
     return pmi
 
 
-def spatial_matrix(tokens=300) -> sp.csr_array:
+class Dense:
+    """A matrix in the form that the factorisation takes."""
+
+    def __init__(self, values):
+        self.values = values.astype(np.float32)
+
+    def __len__(self):
+        return len(self.values)
+
+    def multiply(self, x, progress):
+        progress(1, 1)
+        return self.values @ x
+
+
+def spatial_values(tokens=300):
     """Symmetric, with singular values that fall off quickly."""
     place = np.linspace(0, 1, tokens)
-    near = np.exp(-(((place[:, None] - place) / 0.1) ** 2))
-    return sp.csr_array(near.astype(np.float32))
-
-
-def test_known_pmi():
-    # Path 0 - 1 - 2: degrees 1, 2, 1 and volume 4; both edges log(4 * 1 / (1 * 2)).
-    flows = np.array([[0.0, 1, 0], [0, 0, 1], [0, 0, 0]])
-    got = shifted_pmi(MobilityGraph.from_matrix(sp.csr_array(flows)), shift=0.5)
-    expected = (math.log(2) + math.log(2)) * np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
-    np.testing.assert_allclose(got.toarray(), expected, rtol=1e-6)
-
-
-@pytest.mark.parametrize("shift", [0.25, 1.0, 2.0])
-def test_pmi_agrees_with_dense(shift):
-    graph = random_graph()
-    got = shifted_pmi(graph, shift)
-    np.testing.assert_allclose(got.toarray(), dense_pmi(graph, shift), atol=1e-6)
-    assert (got.data > 0).all()
+    return np.exp(-(((place[:, None] - place) / 0.1) ** 2))
 
 
 def test_known_embedding():
@@ -83,19 +81,39 @@ def test_embedding_agrees_with_dense_svd(exponent):
     np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("weighting", [0.5, 1.0])
+def test_weighted_error_is_as_small_as_it_can_be(weighting):
+    graph = random_graph()
+    values, degree = dense_pmi(graph, 0.25), graph.degree()
+    matrix = ShiftedPmi(graph, weighting=weighting)
+    left, singular = truncated_svd(matrix, 5, oversample=35)
+    vertex = closed_form(graph, dim=5, oversample=35, weighting=weighting)
+    found = left * np.sqrt(singular) / matrix.scale[:, None]
+    np.testing.assert_allclose(vertex, found, rtol=1e-5)
+
+    def error(context):
+        weight = np.outer(degree, degree) ** weighting
+        return (weight * (values - vertex @ context.T) ** 2).sum()
+
+    # The best context vectors for these vertex vectors, column by column.
+    root = degree ** (weighting / 2)
+    best = np.linalg.lstsq(root[:, None] * vertex, root[:, None] * values)[0].T
+    exact = np.linalg.svd(root[:, None] * values * root, compute_uv=False)
+    assert error(best) == pytest.approx((exact[5:] ** 2).sum(), rel=1e-4)
+
+
 def test_sketch_finds_the_leading_singular_values():
-    matrix = spatial_matrix()
-    exact = np.linalg.svd(matrix.toarray().astype(np.float64), compute_uv=False)
-    left, singular = truncated_svd(matrix, 8, oversample=8)
+    exact = np.linalg.svd(spatial_values(), compute_uv=False)
+    left, singular = truncated_svd(Dense(spatial_values()), 8, oversample=8)
     np.testing.assert_allclose(singular, exact[:8], rtol=1e-5)
     np.testing.assert_allclose(left.T @ left, np.eye(8), atol=1e-5)
 
 
 def test_power_iterations_sharpen_the_sketch():
-    matrix = shifted_pmi(random_graph(tokens=200))
-    exact = np.linalg.svd(matrix.toarray(), compute_uv=False)[:8]
+    values = dense_pmi(random_graph(tokens=200), 0.25)
+    exact = np.linalg.svd(values, compute_uv=False)[:8]
     errors = [
-        np.abs(truncated_svd(matrix, 8, power_iterations=n)[1] - exact).max()
+        np.abs(truncated_svd(Dense(values), 8, power_iterations=n)[1] - exact).max()
         for n in (0, 2, 6)
     ]
     assert errors[0] > 2 * errors[1] > 4 * errors[2]
@@ -128,7 +146,7 @@ def test_links_are_told_as_well_as_by_the_sampled_method():
     graph, _ = planted_graph(communities=8, size=40, across=0.05)
     train, pairs, weights = hold_out(graph, 0.1)
     links = (pairs, weights, train.degree())
-    closed = link_auc(closed_form(train, dim=8), *links)
+    closed = link_auc(closed_form(train, dim=8, weighting=1.0), *links)
     assert closed > 0.8
     assert closed >= link_auc(sampled(train, dim=8), *links)
 
@@ -154,6 +172,7 @@ def test_same_seed_gives_the_same_bits():
         {"power_iterations": 0},
         {"oversample": 0},
         {"exponent": 1.0},
+        {"weighting": 1.0},
         {"seed": 1},
     ],
 )
@@ -208,6 +227,44 @@ def test_graph_is_left_as_it_was(tmp_path):
     np.testing.assert_array_equal(closed_form(before, dim=4), closed_form(graph, dim=4))
 
 
+def test_too_little_memory_is_refused_before_the_work(monkeypatch):
+    graph, _ = planted_graph()
+    monkeypatch.setattr(ShiftedPmi, "multiply", None)  # no work may begin
+    message = r"LINE of 120 tokens x 128 needs about 0\.08 GB; 0\.01 GB is allowed by"
+    with pytest.raises(MemoryLimitError, match=message):
+        closed_form(graph, memory_gb=0.01)
+
+
+def test_killed_work_goes_on_after_its_last_pass(tmp_path, monkeypatch):
+    graph, _ = planted_graph()
+    whole = closed_form(graph, dim=8)
+    passes, multiply = [], ShiftedPmi.multiply
+
+    def stop_in_the_third_pass(self, x, progress):
+        passes.append(1)
+        if len(passes) == 3:
+            raise KeyboardInterrupt
+        return multiply(self, x, progress)
+
+    monkeypatch.setattr(ShiftedPmi, "multiply", stop_in_the_third_pass)
+    with pytest.raises(KeyboardInterrupt):
+        closed_form(graph, dim=8, folder=tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["sketch-002.npy"]
+    again = closed_form(graph, dim=8, folder=tmp_path)
+    assert len(passes) == 3 + 3  # of five, two were done
+    assert again.tobytes() == whole.tobytes()
+
+
+def test_progress_counts_the_edges_of_all_passes():
+    graph, _ = planted_graph()
+    seen = []
+    closed_form(graph, dim=4, progress=lambda *step: seen.append(step))
+    total = 5 * graph.edges
+    assert seen == [
+        (done, total) for done in range(graph.edges, total + 1, graph.edges)
+    ]
+
+
 def test_graph_without_edges_is_refused():
     empty = MobilityGraph.from_matrix(sp.csr_array((4, 4)))
     with pytest.raises(GraphError, match="graph of 0 edges"):
@@ -227,7 +284,8 @@ def test_shift_above_every_edge_is_refused():
         ({"dim": 0}, "dim 0, power iterations 3"),
         ({"power_iterations": -1}, "power iterations -1"),
         ({"oversample": -1}, "oversample -1"),
-        ({"exponent": -0.5}, r"exponent is -0\.5; expected 0 or more"),
+        ({"exponent": -0.5}, r"exponent is -0\.5 and weighting 0\.0; expected"),
+        ({"weighting": -1.0}, r"weighting -1\.0; expected 0 or more"),
     ],
 )
 def test_settings_out_of_range_are_refused(change, message):

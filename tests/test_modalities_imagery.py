@@ -7,9 +7,12 @@ import pytest
 import shapely
 from PIL import Image
 
-from mora.errors import ConfigError, NoGeometryError
-from mora.modalities import build_imagery
-from mora.modalities.imagery import RasterSource, window_radii
+from mora.errors import ConfigError, MissingFileError, NoGeometryError
+from mora.memory import MemoryLimitError
+from mora.modalities import build_imagery, imagery
+from mora.modalities.grids import RasterError
+from mora.modalities.imagery import window_radii
+from mora.modalities.raster_sources import RasterSource, check_rasters
 from mora.modalities.rasters import read_raster
 from mora.modalities.window_statistics import window_shares, window_statistics
 from mora.tokens import GridTokens, H3Tokens, ZoneTokens
@@ -51,7 +54,14 @@ def test_statistics_of_pictures_and_shares_of_classes(zones, picture, land):
         "land 300.5km entropy",
     )
     assert features.present.all()
-    assert features.notes == {"rasters": 2, "filled_values": 0}
+    assert features.notes == {
+        "rasters": 2,
+        "marble grid": "degrees, lon -180..180, lat -90..90",
+        "marble outside": 0,
+        "land grid": "degrees, lon -180..180, lat -90..90",
+        "land outside": 0,
+        "filled_values": 0,
+    }
     centroids, radius_km = zones.centroids(), np.full(6, 150.0)
     raster = read_raster(picture["path"])
     np.testing.assert_allclose(
@@ -97,6 +107,7 @@ def test_tokens_outside_a_raster(zones, picture):
     alone = build_imagery(zones, rasters=[west], radii_km=[50])
     inside = zones.centroids()[:, 0] < 5
     np.testing.assert_array_equal(alone.present, inside)
+    assert alone.notes["west outside"] == (~inside).sum()
     both = build_imagery(zones, rasters=[west, picture], radii_km=[50])
     assert both.present.all()
     assert both.notes["filled_values"] == 18 * (~inside).sum()
@@ -162,17 +173,11 @@ def test_options_that_do_not_fit_are_refused(zones, picture, land):
         build_imagery(zones, rasters=[])
     with pytest.raises(ConfigError, match="1 class rasters and no picture"):
         build_imagery(zones, rasters=[land], method="both")
+    with pytest.raises(ConfigError, match="rasters called marble, marble; expected"):
+        build_imagery(zones, rasters=[picture, picture])
     for radii_km in ([], [0]):
         with pytest.raises(ConfigError, match="expected at least one, all above 0"):
             build_imagery(zones, rasters=[picture], radii_km=radii_km)
-
-
-@pytest.mark.parametrize(
-    "options", [{"name": "a"}, {"path": "a", "colour": 1}, {"path": "a", "classes": 0}]
-)
-def test_raster_entries_are_checked(options):
-    with pytest.raises(ConfigError, match="expected `path` and optionally"):
-        RasterSource.from_options(options)
 
 
 def test_a_table_is_refused(zones, picture):
@@ -186,6 +191,133 @@ def test_a_grid_without_place_is_refused(picture):
     grid = GridTokens.from_xy(np.array([[1, 1]]))
     with pytest.raises(NoGeometryError, match="no known lon/lat"):
         build_imagery(grid, rasters=[picture])
+
+
+def geotiff(picture, tmp_path, **options) -> dict:
+    """Write the picture as a GeoTIFF in tiles of 16 x 16 pixels."""
+    rasterio = pytest.importorskip("rasterio", reason="needs the extra `geo`")
+    pixels = np.asarray(Image.open(picture["path"]))
+    transform = rasterio.Affine(1, 0, -180, 0, -1, 90)
+    kind = {"driver": "GTiff", "dtype": pixels.dtype, "crs": "EPSG:4326"}
+    size = {"height": 180, "width": 360, "count": 3, "transform": transform}
+    tiles = {"tiled": True, "blockxsize": 16, "blockysize": 16, "photometric": "RGB"}
+    path = tmp_path / "marble.tif"
+    with rasterio.open(path, "w", **kind, **size, **tiles) as file:
+        file.write(np.moveaxis(pixels, -1, 0))
+    return {"path": path, **options}
+
+
+STREAMED = {"method": "both", "radii_km": [150, 400], "filters": 4, "patch_pixels": 8}
+
+
+def test_a_geotiff_gives_what_the_whole_picture_does(zones, picture, tmp_path):
+    streamed = build_imagery(zones, rasters=[geotiff(picture, tmp_path)], **STREAMED)
+    whole = build_imagery(zones, rasters=[picture], **STREAMED)
+    assert streamed.columns == whole.columns
+    np.testing.assert_allclose(streamed.values, whole.values, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(streamed.values[:, :36], whole.values[:, :36])
+    # each of the tiles that hold the windows is read once for everything
+    notes = streamed.notes
+    assert notes["marble pieces"] == 12 * 23
+    assert 6 <= notes["marble pieces_used"] == notes["marble pieces_read"] < 24
+
+
+def test_less_memory_reads_more_often(zones, picture, tmp_path):
+    raster = geotiff(picture, tmp_path)
+    ample, scarce = (
+        build_imagery(zones, rasters=[raster], memory_gb=memory_gb, **STREAMED)
+        for memory_gb in (1.0, 800e-9)
+    )
+    np.testing.assert_allclose(ample.values, scarce.values, rtol=1e-5, atol=1e-7)
+    used, read = "marble pieces_used", "marble pieces_read"
+    assert scarce.notes[read] > scarce.notes[used] == ample.notes[used]
+
+
+def test_bands_and_bounds_of_a_geotiff(zones, picture, tmp_path):
+    raster = geotiff(picture, tmp_path)
+    streamed = build_imagery(
+        zones, rasters=[raster | {"bands": [3, 1]}], radii_km=[150]
+    )
+    whole = build_imagery(zones, rasters=[raster], radii_km=[150])
+    assert streamed.columns[0] == "marble 150km blue mean"
+    np.testing.assert_array_equal(streamed.values[:, :6], whole.values[:, 12:])
+    # bounds in the configuration count more than those in the file
+    moved = raster | {"bounds": [-180, -90, 180, 0]}
+    with pytest.raises(RasterError, match=r"none of 6 tokens.*lat -90\.\.0.*40.5"):
+        build_imagery(zones, rasters=[moved], radii_km=[150])
+
+
+def test_value_range_scales_pictures(zones, picture):
+    wide, narrow, whole = (
+        convolved(zones, picture | change)
+        for change in ({"value_range": [0, 510]}, {"value_range": [0, 255]}, {})
+    )
+    assert not np.allclose(wide.values, whole.values)
+    np.testing.assert_array_equal(narrow.values, whole.values)
+
+
+def test_progress_counts_tokens_over_all_rasters(zones, picture, land, monkeypatch):
+    monkeypatch.setattr(imagery, "TOKENS_PER_BATCH", 4)
+    seen = []
+    build_imagery(
+        zones,
+        rasters=[picture, land],
+        radii_km=[150],
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == [(4, 12), (6, 12), (10, 12), (12, 12)]
+
+
+def test_every_raster_is_opened_before_the_work(zones, picture, tmp_path):
+    (tmp_path / "torn.png").write_bytes(picture["path"].read_bytes()[:2000])
+    worked = []
+    with pytest.raises(RasterError, match=r"torn.png cannot be read as an image"):
+        build_imagery(
+            zones,
+            rasters=[picture, {"path": tmp_path / "torn.png"}],
+            progress=lambda *done: worked.append(done),
+        )
+    assert not worked
+    with pytest.raises(MissingFileError, match=r"imagery: no file at .*none\.png"):
+        check_rasters(zones, rasters=[picture, {"path": tmp_path / "none.png"}])
+    with pytest.raises(MemoryLimitError, match="memory_gb is 1e-07"):
+        check_rasters(zones, rasters=[geotiff(picture, tmp_path)], memory_gb=1e-7)
+
+
+def test_rasters_beside_all_tokens_are_refused(zones, picture):
+    east = picture | {"bounds": [100, 30, 120, 60]}
+    with pytest.raises(
+        RasterError,
+        match=r"none of 6 tokens lies in .*lon 100\.\.120.*lon -19.5\.\.30.5",
+    ):
+        check_rasters(zones, rasters=[picture, east])
+
+
+def test_maps_that_are_not_true_to_shape_are_refused(zones, picture, tmp_path):
+    rasterio = pytest.importorskip("rasterio", reason="needs the extra `geo`")
+    path = geotiff(picture, tmp_path)["path"]
+    with rasterio.open(path, "r+") as file:
+        file.crs = rasterio.CRS.from_user_input("ESRI:54009")
+        file.transform = rasterio.Affine(1e5, 0, -1.8e7, 0, -1e5, 9e6)
+    with pytest.raises(
+        RasterError, match=r"marble.tif: squares on its map .World_Mollweide.*gdalwarp"
+    ):
+        check_rasters(zones, rasters=[{"path": path}])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": "a"},
+        {"path": "a", "colour": 1},
+        {"path": "a", "classes": 0},
+        {"path": "a", "value_range": [1, 1]},
+        {"path": "a", "value_range": [1]},
+    ],
+)
+def test_raster_entries_are_checked(options):
+    with pytest.raises(ConfigError, match="expected `path` and optionally"):
+        RasterSource.from_options(options)
 
 
 def test_real_rasters_tell_desert_from_forest():

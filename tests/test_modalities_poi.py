@@ -165,7 +165,29 @@ def test_encoder_by_name_is_the_mean_of_its_vectors():
     features = build_poi(ZONES, shops(), encoder="hashing")
     vectors = HashingEncoder().encode(["Aldi", "Aldi", "Spar AG"])
     np.testing.assert_allclose(features.values[0], vectors.mean(axis=0), atol=1e-6)
-    assert features.notes["encoder"] == "hashing-256-0"
+    assert features.notes["encoder"] == HashingEncoder().name
+
+
+def test_names_and_sentences_are_encoded_together():
+    # "1 park" is a name in a and a sentence in b; it is encoded once
+    frame = pd.DataFrame(
+        {
+            "token": ["a", "b", "b"],
+            "name": ["1 park", "Park am See", None],
+            "category": ["bank", None, "park"],
+        }
+    )
+    encoder, seen = LengthEncoder(), []
+    features = build_poi(
+        ZONES,
+        frame,
+        encoder=encoder,
+        statistics="text",
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert encoder.batches == [["Park am See", "1 park", "1 bank", ""]]
+    assert seen == [(4, 4)]
+    np.testing.assert_array_equal(features.values[:2], [[6, 1, 6, 1], [11, 1, 6, 1]])
 
 
 def test_batch_size_and_progress():

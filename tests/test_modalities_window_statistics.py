@@ -2,21 +2,23 @@ import numpy as np
 import pytest
 
 from mora.modalities import window_statistics as module
-from mora.modalities.rasters import Raster
+from mora.modalities.rasters import MemoryRaster
 from mora.modalities.window_statistics import (
     STATISTICS,
     class_shares,
+    describe_groups,
     gradient_magnitude,
-    group_percentiles,
     pixel_statistics,
     window_shares,
     window_statistics,
 )
 
 
-def noise(channels: int = 3, dtype=np.uint8) -> Raster:
+def noise(channels: int = 3, dtype=np.uint8) -> MemoryRaster:
     rng = np.random.default_rng(1)
-    return Raster(rng.integers(0, 17, (90, 180, channels)).astype(dtype))
+    return MemoryRaster.in_degrees(
+        rng.integers(0, 17, (90, 180, channels)).astype(dtype)
+    )
 
 
 def places(n: int = 30):
@@ -27,8 +29,10 @@ def places(n: int = 30):
 
 def test_statistics_by_hand():
     # Pixels 0, 2, 4 in one group: mean 2, variance 8/3, deciles 0.4, 2, 3.6.
-    raster = Raster(np.array([[0.0, 2.0, 4.0, 9.0]]).reshape(1, 4, 1), (0, -1, 4, 1))
-    found = pixel_statistics(raster, np.array([0, 1, 2, 3]), np.array([3, 0, 1]))
+    raster = MemoryRaster.in_degrees(
+        np.array([[0.0, 2.0, 4.0, 9.0]]).reshape(1, 4, 1), (0, -1, 4, 1)
+    )
+    found = pixel_statistics(raster, np.array([3, 0, 1]), *np.divmod(np.arange(4), 4))
     by_name = dict(zip(STATISTICS, found.T, strict=True))
     np.testing.assert_allclose(by_name["mean"], [2, np.nan, 9])
     np.testing.assert_allclose(by_name["std"], [(8 / 3) ** 0.5, np.nan, 0])
@@ -40,7 +44,9 @@ def test_statistics_by_hand():
 def test_statistics_agree_with_numpy():
     raster, counts = noise(), np.array([5, 1, 0, 40])
     pixels = np.random.default_rng(0).choice(90 * 180, 46, replace=False)
-    found = pixel_statistics(raster, pixels, counts).reshape(4, 3, len(STATISTICS))
+    found = pixel_statistics(raster, counts, *np.divmod(pixels, 180)).reshape(
+        4, 3, len(STATISTICS)
+    )
     groups = np.split(raster.values.reshape(-1, 3)[pixels], np.cumsum(counts)[:-1])
     for group in (0, 1, 3):
         values = groups[group].astype(float)
@@ -55,53 +61,77 @@ def test_statistics_agree_with_numpy():
 
 def test_pixels_without_data_are_left_out():
     values = np.array([[1.0, np.nan, 5.0, np.nan]]).reshape(1, 4, 1)
-    raster = Raster(values, (0, -1, 4, 1))
-    found = pixel_statistics(raster, np.arange(4), np.array([3, 1]))
+    raster = MemoryRaster.in_degrees(values, (0, -1, 4, 1))
+    found = pixel_statistics(raster, np.array([3, 1]), *np.divmod(np.arange(4), 4))
     assert found[0, 0] == 3
     assert np.isnan(found[1]).all()
 
 
-def test_percentiles_of_nothing():
-    nothing = np.zeros(0)
-    found = group_percentiles(nothing, nothing.astype(int), 2)
+def test_groups_of_nothing_and_of_one():
+    nothing = np.zeros((0, 2))
+    found = describe_groups(nothing, nothing, np.zeros(3, dtype=int))
     assert np.isnan(found).all()
-    assert found.shape == (3, 2)
+    assert found.shape == (3, 12)
+    one, steepness = np.array([[7.0, -1.0]]), np.array([[0.5, 2.0]])
+    found = describe_groups(one, steepness, np.array([0, 1]))
+    np.testing.assert_array_equal(found[1], [7, 0, 7, 7, 7, 0.5, -1, 0, -1, -1, -1, 2])
+
+
+def test_groups_do_not_depend_on_the_order_within():
+    rng = np.random.default_rng(0)
+    values, steepness = rng.normal(size=(2, 60, 3))
+    sizes = np.array([20, 0, 40])
+    turned = np.concatenate([np.arange(20)[::-1], np.arange(20, 60)[::-1]])
+    np.testing.assert_allclose(
+        describe_groups(values[turned], steepness[turned], sizes),
+        describe_groups(values, steepness, sizes),
+    )
 
 
 def test_gradient_of_a_slope():
     # Two-degree pixels; from west to east, the slope is steeper where columns are
     # closer together on the ground.
     rows, columns = np.indices((90, 180)).astype(float)
-    southwards = Raster(rows[:, :, None] * 3)
-    eastwards = Raster(columns[:, :, None])
-    equator, north, edge = 44 * 180 + 90, 14 * 180 + 90, 0
-    pixels = np.array([equator, north, edge])
-    np.testing.assert_allclose(gradient_magnitude(southwards, pixels)[:, 0], 3)
-    steepness = gradient_magnitude(eastwards, pixels[:2])[:, 0]
+    southwards = MemoryRaster.in_degrees(rows[:, :, None] * 3)
+    eastwards = MemoryRaster.in_degrees(columns[:, :, None])
+    equator, north, edge = (44, 90), (14, 90), (0, 0)
+    pixels = np.array([equator, north, edge]).T
+    np.testing.assert_allclose(gradient_magnitude(southwards, *pixels)[:, 0], 3)
+    steepness = gradient_magnitude(eastwards, *pixels[:, :2])[:, 0]
     expected = 1 / np.cos(np.radians([1, 61]))
     np.testing.assert_allclose(steepness, expected)
 
 
 def test_gradient_crosses_the_antimeridian_only_where_the_raster_does():
     columns = np.tile(np.arange(180.0), (90, 1))[:, :, None]
-    edge = np.array([45 * 180])
-    around = gradient_magnitude(Raster(columns), edge)
+    edge = np.array([45]), np.array([0])
+    around = gradient_magnitude(MemoryRaster.in_degrees(columns), *edge)
     assert around[0, 0] == pytest.approx(178 / 2, rel=1e-3)
-    alone = gradient_magnitude(Raster(columns, (0, -90, 359, 90)), edge)
+    alone = gradient_magnitude(
+        MemoryRaster.in_degrees(columns, (0, -90, 359, 90)), *edge
+    )
     assert alone[0, 0] == pytest.approx(1, rel=0.01)
 
 
 def test_gradient_without_neighbours_or_data_is_zero():
+    first = np.array([0])
     assert (
-        gradient_magnitude(Raster(np.ones((1, 1, 1)), (0, 0, 1, 1)), np.array([0])) == 0
+        gradient_magnitude(
+            MemoryRaster.in_degrees(np.ones((1, 1, 1)), (0, 0, 1, 1)), first, first
+        )
+        == 0
     )
-    holes = Raster(np.array([[1.0, 5.0, np.nan]]).reshape(1, 3, 1), (0, 0, 3, 1))
-    assert gradient_magnitude(holes, np.array([1])) == 0
+    holes = MemoryRaster.in_degrees(
+        np.array([[1.0, 5.0, np.nan]]).reshape(1, 3, 1), (0, 0, 3, 1)
+    )
+    assert gradient_magnitude(holes, first, first + 1) == 0
 
 
 def test_shares_by_hand():
-    raster = Raster(np.array([[0, 1, 1, 0, 255, 2]], dtype=np.uint8).reshape(1, 6, 1))
-    found = class_shares(raster, np.arange(6), np.array([4, 1, 1]), 3)
+    raster = MemoryRaster.in_degrees(
+        np.array([[0, 1, 1, 0, 255, 2]], dtype=np.uint8).reshape(1, 6, 1)
+    )
+    found = class_shares(raster, np.array([4, 1, 1]), *np.divmod(np.arange(6), 6), 3)
     np.testing.assert_allclose(
         found,
         [[0.5, 0.5, 0, np.log(2)], [np.nan] * 4, [0, 0, 1, 0]],
@@ -113,7 +143,7 @@ def test_window_shares_agree_with_windows_of_indicators():
     lonlat, radius_km = places()
     shares = window_shares(raster, lonlat, radius_km, 17)
     np.testing.assert_allclose(shares[:, :17].sum(axis=1), 1)
-    indicator = Raster((raster.values == 5).astype(float))
+    indicator = MemoryRaster.in_degrees((raster.values == 5).astype(float))
     np.testing.assert_allclose(
         shares[:, 5], window_statistics(indicator, lonlat, radius_km)[:, 0]
     )
@@ -132,7 +162,7 @@ def test_batches_do_not_change_the_result(monkeypatch):
 def test_turning_the_earth_changes_nothing():
     raster = noise()
     lonlat, radius_km = places()
-    turned = Raster(np.roll(raster.values, 70, axis=1))
+    turned = MemoryRaster.in_degrees(np.roll(raster.values, 70, axis=1))
     shifted = np.column_stack([(lonlat[:, 0] + 140 + 180) % 360 - 180, lonlat[:, 1]])
     np.testing.assert_allclose(
         window_statistics(turned, shifted, radius_km),

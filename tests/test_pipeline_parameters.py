@@ -294,6 +294,8 @@ EXCEPTIONS = {
     "TrainingConfig.checkpoint_seconds": "when, not what, is kept; see test_training",
     "TrainingConfig.accelerator": "must not change the result, and tests have a CPU "
     "alone; an unknown one is refused, see test_training",
+    "RunConfig.memory_gb": "must not change the result; see test_run",
+    "TrainingConfig.devices": "must not change the result; see test_distributed",
 }
 
 

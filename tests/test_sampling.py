@@ -1,12 +1,19 @@
 import math
+import tracemalloc
+from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from mora.errors import GraphError
+from mora.graph import storage
 from mora.graph.sampling import normalise, sample_edges
-from mora.graph.storage import MobilityGraph
+from mora.graph.storage import MobilityGraph, read_graph
 
 
 def graph_of(matrix):
@@ -35,11 +42,49 @@ def votes_by_hand(graph, share, rank):
     ends = np.stack([graph.rows(), graph.neighbour], axis=1)
     votes = np.zeros(graph.edges, int)
     for node in range(len(graph)):
-        own = [edge for edge in range(graph.edges) if node in ends[edge]]
-        best = sorted(own, key=lambda edge: (-rank[edge], edge))
-        for edge in best[: math.ceil(round(share * len(own), 6))]:
-            votes[edge] += 1
+        own = np.flatnonzero((ends == node).any(axis=1))
+        best = own[np.argsort(-rank[own], kind="stable")]
+        votes[best[: math.ceil(round(share * len(own), 6))]] += 1
     return votes
+
+
+def splitmix64(number):
+    number = (number + 0x9E3779B97F4A7C15) % 2**64
+    number = (number ^ (number >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    number = (number ^ (number >> 27)) * 0x94D049BB133111EB % 2**64
+    return number ^ (number >> 31)
+
+
+def random_rank(edges, seed):
+    """Give the 32 bits by which ``by="random"`` ranks each edge."""
+    start = splitmix64(seed % 2**64)
+    bits = [splitmix64((start + edge) % 2**64) >> 32 for edge in range(edges)]
+    return np.array(bits, dtype=np.float64)
+
+
+# From 1 and 1e-45 up to the largest; few values, so that many edges tie.
+WEIGHTS = {
+    np.uint32: [1, 2, 3, 255, 256, 65_535, 65_536, 2**31, 2**32 - 1],
+    np.float32: [1e-45, 1e-30, 0.1, 0.3, 1.5, 2.5, 255.5, 1e30, 3.4e38],
+}
+
+
+@st.composite
+def graphs(draw):
+    """Draw a small graph with weights of either type."""
+    tokens, kind = draw(st.integers(2, 12)), draw(st.sampled_from(list(WEIGHTS)))
+    pairs = tokens * (tokens - 1) // 2
+    joined = draw(arrays(bool, pairs))
+    matrix = np.zeros((tokens, tokens))
+    matrix[np.triu_indices(tokens, 1)] = joined
+    graph = graph_of(matrix)
+    index = draw(arrays(np.int8, graph.edges, elements=st.integers(0, 8)))
+    return replace(graph, weight=np.array(WEIGHTS[kind], kind)[index])
+
+
+def in_blocks(edges):
+    """Read the graph in blocks of about so many edges."""
+    return patch.object(storage, "EDGES_A_BLOCK", edges)
 
 
 # sample_edges
@@ -129,14 +174,6 @@ def test_random_does_not_look_at_weights_and_follows_the_seed():
     np.testing.assert_array_equal(*by_weight)
 
 
-def test_random_agrees_with_choosing_node_by_node():
-    graph = random_graph()
-    rank = np.random.default_rng(5).random(graph.edges)
-    expected = votes_by_hand(graph, 0.2, rank) >= 1
-    got = sample_edges(graph, 0.2, by="random", seed=5)
-    np.testing.assert_array_equal(got, expected)
-
-
 def test_scaling_all_weights_changes_nothing():
     graph = random_graph()
     scaled = MobilityGraph.from_matrix(sp.csr_array(sp.triu(graph.symmetric())) * 0.37)
@@ -151,6 +188,63 @@ def test_no_edges_to_sample():
 def test_shares_outside_the_range_are_refused(share):
     with pytest.raises(GraphError, match=rf"share must be in \(0, 1\], got {share}"):
         sample_edges(star(), share)
+
+
+@given(
+    graph=graphs(),
+    share=st.sampled_from([0.01, 0.1, 0.25, 0.5, 1.0]),
+    ends=st.sampled_from(["union", "intersection"]),
+    by=st.sampled_from(["weight", "random"]),
+    block=st.sampled_from([1, 3, 1000]),
+)
+@settings(deadline=None, max_examples=60)
+def test_agrees_with_sorting_at_every_node(graph, share, ends, by, block):
+    rank = graph.weight.astype(np.float64)
+    rank = rank if by == "weight" else random_rank(graph.edges, seed=3)
+    expected = votes_by_hand(graph, share, rank) >= (1 if ends == "union" else 2)
+    with in_blocks(block):
+        got = sample_edges(graph, share, by=by, ends=ends, seed=3)
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**40, -1])
+def test_random_follows_splitmix64(seed):
+    graph = random_graph()
+    rank = random_rank(graph.edges, seed)
+    expected = votes_by_hand(graph, 0.2, rank) >= 1
+    got = sample_edges(graph, 0.2, by="random", seed=seed)
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_a_graph_on_disk_gives_the_same(tmp_path):
+    matrix = np.random.default_rng(0).integers(0, 3, (40, 40)) * 40_000.0
+    graph = graph_of(matrix)  # weights up to 80,000 pass the 16 bits of the file
+    graph.write(tmp_path)
+    mapped = read_graph(tmp_path)
+    with in_blocks(50):
+        kept = sample_edges(mapped, 0.2)
+        np.testing.assert_array_equal(kept, sample_edges(graph, 0.2))
+        for ours, theirs in zip(normalise(mapped), normalise(graph), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_memory_grows_with_the_tokens_and_not_with_the_edges():
+    graph = graph_of(np.random.default_rng(0).random((400, 400)))
+    with in_blocks(2_000):
+        sample_edges(graph)
+        tracemalloc.start()
+        kept = sample_edges(graph)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert graph.weight.nbytes + graph.neighbour.nbytes > 600_000
+    assert peak < kept.nbytes + 1.5 * 1024 * len(graph)
+
+
+def test_weights_of_another_type_are_refused():
+    graph = random_graph()
+    graph = replace(graph, weight=graph.weight.astype(np.float64))
+    with pytest.raises(GraphError, match="the weights are float64; expected uint32"):
+        sample_edges(graph)
 
 
 # normalise
@@ -186,6 +280,47 @@ def test_agrees_with_the_dense_quotient():
     np.testing.assert_allclose(operator(graph), dense_operator(full), rtol=1e-6)
     ones = dense_operator((full > 0).astype(float))
     np.testing.assert_allclose(operator(graph, by="unweighted"), ones, rtol=1e-6)
+
+
+@given(
+    graph=graphs(),
+    by=st.sampled_from(["weighted", "unweighted"]),
+    block=st.sampled_from([1, 3, 1000]),
+)
+@settings(deadline=None, max_examples=60)
+def test_agrees_with_the_whole_matrix_in_double_precision(graph, by, block):
+    full = graph.symmetric()
+    if by == "unweighted":
+        full.data[:] = 1
+    scale = 1 / np.sqrt(full.sum(axis=1) + 1e-10)
+    row = np.repeat(np.arange(len(graph)), np.diff(full.indptr))
+    value = full.data * (scale[row] * scale[full.indices])
+    with in_blocks(block):
+        indptr, indices, data = normalise(graph, by=by)
+    np.testing.assert_array_equal(indptr, full.indptr)
+    np.testing.assert_array_equal(indices, full.indices)
+    # Degrees are sums in another order: one unit in the last place of a float32.
+    np.testing.assert_allclose(data, value.astype(np.float32), rtol=1.2e-7)
+
+
+def test_whole_weights_agree_to_the_bit():
+    graph = random_graph()
+    full = graph.symmetric()
+    scale = 1 / np.sqrt(full.sum(axis=1) + 1e-10)
+    row = np.repeat(np.arange(len(graph)), np.diff(full.indptr))
+    value = full.data * (scale[row] * scale[full.indices])
+    np.testing.assert_array_equal(normalise(graph)[2], value.astype(np.float32))
+
+
+def test_memory_is_that_of_the_operator():
+    graph = graph_of(np.random.default_rng(0).random((400, 400)))
+    with in_blocks(2_000):
+        normalise(graph)
+        tracemalloc.start()
+        result = sum(array.nbytes for array in normalise(graph))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert result < peak < 1.3 * result
 
 
 @pytest.mark.parametrize("by", ["weighted", "unweighted"])

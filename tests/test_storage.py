@@ -5,13 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mora.errors import GraphError
-from mora.graph.storage import (
-    ArrayFile,
-    MobilityGraph,
-    compact_weights,
-    read_graph,
-    read_matrix,
-)
+from mora.graph import storage
+from mora.graph.array_file import ArrayFile
+from mora.graph.storage import MobilityGraph, read_graph, read_matrix
+from mora.graph.weights import ESCAPE, PackedWeights, compact_weights
 
 ARRAYS = ("indptr", "neighbour", "weight", "users", "within", "outflow", "inflow")
 
@@ -168,6 +165,96 @@ def test_no_weights():
     assert compact_weights(np.zeros(0)).dtype == np.uint32
 
 
+# Packed weights
+
+
+def heavy_graph():
+    """Weights around 65,535, where two bytes end, and far above."""
+    weights = [1, ESCAPE - 1, ESCAPE, ESCAPE + 1, 2**32 - 1, 7, 10**6, 0, 3, 65_535]
+    flows = np.zeros((5, 5))
+    flows[np.triu_indices(5, 1)] = weights
+    return MobilityGraph.from_matrix(sp.csr_array(flows))
+
+
+def test_weights_above_two_bytes_keep_their_total(tmp_path):
+    graph = heavy_graph()
+    graph.write(tmp_path)
+    again = read_graph(tmp_path)
+    assert isinstance(again.weight, PackedWeights)
+    assert again.weight.code.dtype == np.uint16
+    assert len(again.weight.large_edge) == 5
+    assert again.total_weight() == graph.total_weight() == graph.weight.sum()
+    assert again.weight.tolist() == graph.weight.tolist()
+    np.testing.assert_array_equal(again.degree(), graph.degree())
+    np.testing.assert_array_equal(dense(again), dense(graph))
+
+
+@given(
+    st.lists(st.integers(1, 2**32 - 1) | st.integers(65_530, 65_540), max_size=30),
+    st.data(),
+)
+@settings(deadline=None, max_examples=60)
+def test_packed_weights_answer_like_the_array(tmp_path_factory, weights, data):
+    folder = tmp_path_factory.mktemp("weights")
+    array = np.array(weights, np.uint32)
+    flows = sp.csr_array(
+        (array.astype(float), (np.zeros(len(array), int), 1 + np.arange(len(array)))),
+        shape=(32, 32),
+    )
+    MobilityGraph.from_matrix(flows).write(folder)
+    packed = read_graph(folder).weight
+    assert (len(packed), packed.dtype) == (len(array), array.dtype)
+    start, stop = data.draw(st.integers(-35, 35)), data.draw(st.integers(-35, 35))
+    step = data.draw(st.sampled_from([None, 1, 2, 3]))
+    chosen = [slice(start, stop, step), array % 2 == 0, np.arange(len(array))[::-1]]
+    for some in chosen:
+        np.testing.assert_array_equal(packed[some], array[some])
+        assert packed[some].dtype == np.uint32
+    np.testing.assert_array_equal(np.asarray(packed, dtype=np.float64), array)
+
+
+def test_packed_weights_are_never_seen_without_a_copy(tmp_path):
+    heavy_graph().write(tmp_path)
+    packed = read_graph(tmp_path).weight
+    with pytest.raises(ValueError, match="without a copy"):
+        np.asarray(packed, copy=False)
+    assert np.asarray(packed, dtype=np.float32).dtype == np.float32
+
+
+@pytest.mark.parametrize("kept", [0, 3])
+def test_a_large_weight_that_is_not_listed_is_refused(tmp_path, kept):
+    heavy_graph().write(tmp_path)
+    for name in ("large_edge", "large_weight"):
+        whole = np.load(tmp_path / f"{name}.npy")
+        np.save(tmp_path / f"{name}.npy", whole[:kept])
+    message = rf"{5 - kept} of 5 weights of 65,535 or more are not in large_edge.npy"
+    with pytest.raises(GraphError, match=message):
+        read_graph(tmp_path).total_weight()
+
+
+def test_fractions_stay_float32(tmp_path):
+    graph = MobilityGraph.from_matrix(sp.csr_array([[0.0, 0.5], [70_000.25, 0.0]]))
+    graph.write(tmp_path)
+    again = read_graph(tmp_path)
+    assert (again.weight.dtype, again.weight.tolist()) == (np.float32, [70_000.75])
+
+
+@pytest.mark.parametrize("edges", [1, 5, 1000])
+def test_blocks_of_rows_hold_every_edge_once(monkeypatch, edges):
+    graph = random_graph()
+    monkeypatch.setattr(storage, "EDGES_A_BLOCK", edges)
+    rows = list(graph.row_blocks())
+    assert rows[0][0] == 0
+    assert rows[-1][1] == len(graph)
+    assert [last for _, last in rows[:-1]] == [first for first, _ in rows[1:]]
+    blocks = [graph.block(*span) for span in rows]
+    neighbours = np.concatenate([neighbour for _, neighbour, _ in blocks])
+    np.testing.assert_array_equal(neighbours, graph.neighbour)
+    np.testing.assert_array_equal(np.concatenate([b[2] for b in blocks]), graph.weight)
+    assert all(indptr[0] == 0 and indptr[-1] == len(n) for indptr, n, _ in blocks)
+    assert sum(dense(graph).sum(axis=0)) == graph.degree().sum()
+
+
 # select and reorder
 
 
@@ -220,7 +307,8 @@ def test_what_is_written_is_read_back_memory_mapped(tmp_path, users):
     graph.write(tmp_path / "new" / "folder")
     again = read_graph(tmp_path / "new" / "folder")
     assert_same(again, graph)
-    assert all(isinstance(getattr(again, name), np.memmap) for name in ARRAYS)
+    mapped = [again.weight.code, *(getattr(again, n) for n in ARRAYS if n != "weight")]
+    assert all(isinstance(array, np.memmap) for array in mapped)
     np.testing.assert_array_equal(dense(again), dense(graph))
 
 

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from safetensors import safe_open
 from tests.small_run import one_thread  # noqa: F401 - a fixture for every test below
 from torch import nn
@@ -229,6 +230,16 @@ def test_changes_the_weights(tmp_path, changes):
     assert not torch.equal(first.model.weight.float(), second.model.weight.float())
 
 
+def test_losses_are_computed_by_what_lightning_wrapped(tmp_path):
+    # Gradients of several processes are averaged there.
+    class Task(Fit):
+        def loss(self, model, batch):
+            assert model.module is self.model
+            return super().loss(model, batch)
+
+    assert fit(Task(), settings(epochs=1), tmp_path).epoch == 1
+
+
 @pytest.mark.parametrize("where", ["training", "validation"])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_is_refused(tmp_path, where, value):
@@ -243,11 +254,21 @@ def test_a_loss_that_is_not_finite_is_refused(tmp_path, where, value):
         fit(task, settings(), tmp_path)
 
 
-@pytest.mark.parametrize("accelerator", ["abacus", "tpu"])
+@pytest.mark.parametrize("accelerator", ["abacus", "tpu", "cuda"])
 def test_an_accelerator_that_is_not_there_is_refused(tmp_path, accelerator):
     match = rf"training.accelerator '{accelerator}' .* Use accelerator auto, or cpu"
     with pytest.raises(ConfigError, match=match):
         fit(Fit(), settings(accelerator=accelerator), tmp_path)
+
+
+def test_fewer_devices_than_asked_for_are_told(tmp_path, monkeypatch):
+    def fabric(**_options):
+        raise MisconfigurationException("But your machine only has: [0].")
+
+    monkeypatch.setattr(training, "Fabric", fabric)
+    match = r"and 1 devices: But your machine only has: \[0\]. Use accelerator auto"
+    with pytest.raises(ConfigError, match=match):
+        fit(Fit(), settings(), tmp_path)
 
 
 def test_checkpoints_are_kept_apart_in_time(tmp_path, monkeypatch):

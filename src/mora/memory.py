@@ -23,7 +23,9 @@ def available_gb() -> float:
     return int(found[1]) * 1024 / GB if found else float("inf")
 
 
-def require_memory(needed: float, work: str, limit_gb: float | None = None) -> None:
+def require_memory(
+    needed: float | int, work: str, limit_gb: float | int | None = None
+) -> None:
     """Refuse work that would not fit, before it begins.
 
     Args:

@@ -8,7 +8,25 @@ from mora.config.inputs import TableInput
 from mora.config.section import Section
 
 
-class VisitsMobility(Section):
+SparkSetting = Annotated[str, Field(pattern=r"^spark\.")]
+SettingValue = Annotated[str, Field(coerce_numbers_to_str=True)]
+
+
+class BigTable(Section):
+    """A table that may outgrow one machine, and the engine that reads it.
+
+    Attributes:
+        engine: ``embedded`` works in this process, ``spark`` on a Spark cluster or on
+            the cores of this machine; the edges are the same.
+        spark: settings of Spark, such as ``spark.master`` or ``spark.driver.memory``;
+            for ``spark``.
+    """
+
+    engine: Literal["embedded", "spark"] = "embedded"
+    spark: dict[SparkSetting, SettingValue] = Field(default_factory=dict)
+
+
+class VisitsMobility(BigTable):
     """Records of who was where and when; weekly co-visits become edges.
 
     Attributes:
@@ -24,7 +42,7 @@ class VisitsMobility(Section):
     min_users: int = Field(2, ge=1)
 
 
-class FlowsMobility(Section):
+class FlowsMobility(BigTable):
     """Flows between tokens, used as they are.
 
     Attributes:
@@ -39,7 +57,7 @@ class FlowsMobility(Section):
     min_weight: float = Field(0.0, ge=0)
 
 
-class GravityMobility(Section):
+class GravityMobility(BigTable):
     """Flows between zones, spread over cells by population and distance.
 
     Attributes:

@@ -126,6 +126,8 @@ class TrainingConfig(Section):
         checkpoint_seconds: least time between two checkpoints.
         precision: of Lightning Fabric, such as ``32-true`` or ``bf16-mixed``.
         accelerator: of Lightning Fabric; ``auto`` takes a GPU where there is one.
+        devices: processes that share every batch, started by ``torchrun`` on one
+            machine; each has a GPU of its own where there are some.
     """
 
     optimizer: Literal["adamw", "adam"] = "adamw"
@@ -138,6 +140,7 @@ class TrainingConfig(Section):
     checkpoint_seconds: float = Field(15.0, ge=0)
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
     accelerator: str = "auto"
+    devices: int = Field(1, ge=1)
 
 
 class LabelsConfig(Section):
@@ -214,6 +217,8 @@ class RunConfig(Section):
         preset: values of everything that is not set; see ``mora/presets``.
         folder: where the run is kept, from the folder that ``mora`` is started in.
         seed: of everything drawn by chance.
+        memory_gb: GB that a stage may take; by default what is free, and 2 for counting
+            co-visits, which is no faster with more.
         notes: shown wherever a number of the run is shown.
     """
 
@@ -221,6 +226,7 @@ class RunConfig(Section):
     preset: Literal["default", "paper"] = "default"
     folder: str | None = None
     seed: int = Field(0, ge=0)
+    memory_gb: float | None = Field(None, gt=0)
     notes: tuple[str, ...] = ()
     tokens: TokensConfig = TokensConfig()
     mobility: Mobility

@@ -6,23 +6,57 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mora.config import EncoderConfig, HeadConfig, TrainingConfig
 from mora.encoder.heads import make_head
 from mora.encoder.lightgcn import LightGCN, Operator, Propagation
 from mora.encoder.model import AlignedModel, ModalityBatch
+from mora.encoder.processes import own_part
 from mora.encoder.training import TrainingState, fit
 from mora.errors import RunError
 from mora.progress import Progress, silent
+
+
+class LossOfBatch(nn.Module):
+    """The aligned model with its features: tokens in, loss out.
+
+    Lightning wraps what takes part in training; features that came as arguments would
+    be searched and converted at every call.
+
+    Args:
+        aligned: the model.
+        modalities: features of every modality with a head.
+    """
+
+    def __init__(
+        self, aligned: AlignedModel, modalities: Mapping[str, ModalityBatch]
+    ) -> None:
+        super().__init__()
+        self.aligned = aligned
+        self.modalities = dict(modalities)
+
+    def forward(self, batch: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
+        """Give the contrastive loss of the tokens of this and all other processes."""
+        weights = self.aligned.mobility.features
+        self._follow(weights)
+        return self.aligned(batch.to(weights.device), self.modalities)
+
+    def _follow(self, weights: Tensor) -> None:
+        """Bring the features to the device and the precision of the weights."""
+        self.modalities = {
+            name: ModalityBatch(m.values.to(weights), m.present.to(weights.device))
+            for name, m in self.modalities.items()
+        }
 
 
 class AlignmentTask:
     """Batches of tokens and the contrastive loss over them.
 
     A tenth of the tokens (``validation_share``) is held out: they stay in the graph,
-    but enter no training loss.
+    but enter no training loss. Processes that train together have the same batches;
+    each computes the rows of its part of them.
 
     Args:
         model: the aligned model.
@@ -38,8 +72,7 @@ class AlignmentTask:
         config: TrainingConfig,
         seed: int,
     ) -> None:
-        self.model = model
-        self.modalities = dict(modalities)
+        self.model = LossOfBatch(model, modalities)
         self.batch_size = config.batch_size
         self.seed = seed
         tokens = len(model.mobility.features)
@@ -62,22 +95,13 @@ class AlignmentTask:
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         """Give the contrastive loss of a batch."""
-        weights = self.model.mobility.features
-        self._follow(weights)
-        return model(batch.to(weights.device), self.modalities)
+        return model(own_part(batch))
 
     def validation_loss(self, model: nn.Module) -> float:
         """Give the contrastive loss among the held-out tokens."""
         parts = -(-len(self.validation) // self.batch_size)
         chunks = torch.tensor_split(self.validation, parts)
         return sum(float(self.loss(model, chunk)) for chunk in chunks) / parts
-
-    def _follow(self, weights: Tensor) -> None:
-        """Bring the features to the device and the precision of the weights."""
-        self.modalities = {
-            name: ModalityBatch(m.values.to(weights), m.present.to(weights.device))
-            for name, m in self.modalities.items()
-        }
 
 
 def build_model(

@@ -8,8 +8,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-TILE_ROWS = 256  # a tile of 16,000 columns takes 16 MB
-SAFE_TEMPERATURE = 0.03  # below it exp(-2 / temperature) leaves float32's range
+from mora.encoder.processes import (
+    gather_rows,
+    log_sum_over_processes,
+    process_count,
+    sum_over_processes,
+)
+
+TILE = 1024  # rows and columns; 4 MB in float32, which stays near the core
+# From here on exp(cosine / temperature) lies within 3e-15 to 3e14, well inside float32.
+SAFE_TEMPERATURE = 0.03
 
 
 def info_nce(
@@ -23,13 +31,19 @@ def info_nce(
     Source: Radford et al. 2021, CLIP, fig. 3; MoRA eq. 4 and 5. One tile of logits at
     a time serves both directions and is computed again for the gradient.
 
+    Where several processes train together, each hands over its own rows; the rows of
+    all are contrasted. The gradients are those of the sum of the processes' copies of
+    the loss, so that their mean over the processes, which
+    ``DistributedDataParallel`` takes, is that of one process with all rows.
+
     Args:
         anchor: mobility embeddings; need not be normalised.
         other: embeddings of one modality, row i the same token as ``anchor`` row i.
         temperature: divides the cosine similarities; > 0.
 
     Returns:
-        Mean cross-entropy in nats; log(batch) when all rows look alike, 0 for one row.
+        Mean cross-entropy in nats, the same in every process; log(batch) when all
+        rows look alike, 0 for one row.
 
     Raises:
         ValueError: if ``temperature`` is not positive.
@@ -45,73 +59,77 @@ def info_nce(
 class _TiledCrossEntropy(torch.autograd.Function):
     """Symmetric cross-entropy of scale * a @ b.T against the diagonal.
 
-    Cosines are at most 1, so ``scale`` bounds the logits and one fixed shift serves
-    every softmax; where float32 would underflow, log-sum-exp is used instead.
+    A process computes the logits of its rows ``a`` with the rows ``b`` of all. Cosines
+    are at most 1, so ``scale`` bounds the logits: where exp() of them fits float32
+    it is summed as it is, elsewhere by log-sum-exp.
     """
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, scale: float) -> Tensor:
-        log_sums = _shifted_sums if scale * SAFE_TEMPERATURE <= 1 else _running_sums
+    def forward(ctx: Any, a: Tensor, own_b: Tensor, scale: float) -> Tensor:
+        b, own = gather_rows(own_b)
+        log_sums = _plain_sums if scale * SAFE_TEMPERATURE <= 1 else _running_sums
         rows, columns = log_sums(a, b, scale)
-        matched = (a * b).sum(dim=1) * scale
+        matched = (a * own_b).sum(dim=1) * scale
         ctx.save_for_backward(a, b, rows, columns)
-        ctx.scale = scale
-        return ((rows + columns) / 2 - matched).mean()
+        ctx.scale, ctx.own = scale, own
+        losses = (rows + columns[own]) / 2 - matched
+        return sum_over_processes(losses.sum()) / len(b)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         a, b, rows, columns = ctx.saved_tensors
-        factor = gradients[0] * ctx.scale / len(a)
-        softmax = _shifted if ctx.scale * SAFE_TEMPERATURE <= 1 else _exact
-        grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)
-        for part in _tiles(len(a)):
-            tile = softmax(a[part], b, ctx.scale, rows[part], columns)
-            grad_a[part] = tile @ b
-            grad_b.addmm_(tile.T, a[part])
-        grad_a.mul_(factor / 2).sub_(factor * b)
+        # Each process differentiates its copy of the one loss: the copies add up.
+        factor = gradients[0] * ctx.scale * process_count() / len(b)
+        softmax = _plain_softmax if ctx.scale * SAFE_TEMPERATURE <= 1 else _softmax
+        grad_a, grad_b = torch.zeros_like(a), torch.zeros_like(b)
+        for i, j in _tiles(len(a), len(b)):
+            tile = softmax(a[i], b[j], ctx.scale, rows[i], columns[j])
+            grad_a[i].addmm_(tile, b[j])
+            grad_b[j].addmm_(tile.T, a[i])
+        grad_b = sum_over_processes(grad_b)[ctx.own]
+        grad_a.mul_(factor / 2).sub_(factor * b[ctx.own])
         grad_b.mul_(factor / 2).sub_(factor * a)
         return grad_a, grad_b, None
 
 
-def _tiles(rows: int) -> Iterator[slice]:
-    return (slice(start, start + TILE_ROWS) for start in range(0, rows, TILE_ROWS))
+def _tiles(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
+    for row in range(0, rows, TILE):
+        for column in range(0, columns, TILE):
+            yield slice(row, row + TILE), slice(column, column + TILE)
 
 
-def _exponentials(a: Tensor, b: Tensor, scale: float) -> Tensor:
-    """Give exp(scale * (cosine - 1)), at most 1."""
-    return torch.addmm(a.new_full((1,), -scale), a * scale, b.T).exp_()
+def _plain_sums(a: Tensor, b: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Give log-sum-exp of every row and column of the logits, all of them small."""
+    rows, columns = a.new_zeros(len(a)), b.new_zeros(len(b))
+    for i, j in _tiles(len(a), len(b)):
+        tile = ((scale * a[i]) @ b[j].T).exp_()
+        rows[i] += tile.sum(dim=1)
+        columns[j] += tile.sum(dim=0)
+    return rows.log_(), sum_over_processes(columns).log_()
 
 
-def _shifted_sums(a: Tensor, b: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Give log-sum-exp of every row and column of the logits, with a fixed shift."""
-    rows, columns = a.new_empty(len(a)), a.new_zeros(len(b))
-    for part in _tiles(len(a)):
-        tile = _exponentials(a[part], b, scale)
-        rows[part] = tile.sum(dim=1)
-        columns += tile.sum(dim=0)
-    return rows.log_().add_(scale), columns.log_().add_(scale)
-
-
-def _shifted(
+def _plain_softmax(
     a: Tensor, b: Tensor, scale: float, rows: Tensor, columns: Tensor
 ) -> Tensor:
     """Add the softmax over rows and that over columns of a tile, one exp for both."""
-    weight = torch.exp(scale - rows)[:, None] + torch.exp(scale - columns)
-    return _exponentials(a, b, scale).mul_(weight)
+    weight = torch.exp(-rows)[:, None] + torch.exp(-columns)
+    return ((scale * a) @ b.T).exp_().mul_(weight)
 
 
 def _running_sums(a: Tensor, b: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """Give log-sum-exp of every row and column, whatever the scale."""
-    rows = a.new_empty(len(a))
-    columns = a.new_full((len(b),), -torch.inf)
-    for part in _tiles(len(a)):
-        logits = scale * (a[part] @ b.T)
-        rows[part] = torch.logsumexp(logits, dim=1)
-        columns = torch.logaddexp(columns, torch.logsumexp(logits, dim=0))
-    return rows, columns
+    rows = a.new_full((len(a),), -torch.inf)
+    columns = b.new_full((len(b),), -torch.inf)
+    for i, j in _tiles(len(a), len(b)):
+        logits = (scale * a[i]) @ b[j].T
+        rows[i] = torch.logaddexp(rows[i], torch.logsumexp(logits, dim=1))
+        columns[j] = torch.logaddexp(columns[j], torch.logsumexp(logits, dim=0))
+    return rows, log_sum_over_processes(columns)
 
 
-def _exact(a: Tensor, b: Tensor, scale: float, rows: Tensor, columns: Tensor) -> Tensor:
+def _softmax(
+    a: Tensor, b: Tensor, scale: float, rows: Tensor, columns: Tensor
+) -> Tensor:
     """Add the softmax over rows and that over columns of a tile, whatever the scale."""
-    logits = scale * (a @ b.T)
+    logits = (scale * a) @ b.T
     return torch.exp(logits - rows[:, None]) + torch.exp(logits - columns)

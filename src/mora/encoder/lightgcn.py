@@ -1,13 +1,13 @@
 """LightGCN over the mobility graph: propagation without weights or activations."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from mora.errors import GraphError
 from mora.graph.product import multiply
 
 Operator = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -32,16 +32,49 @@ class Propagation:
         self.operator: Operator = (indptr, indices, data)
         self._on_device: dict[torch.device, Tensor] = {}
 
-    def __call__(self, x: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens dim"]:
-        """Apply the operator to ``x``."""
-        return _SymmetricProduct.apply(x, self.product)
+    def __call__(
+        self, x: Float[Tensor, "tokens dim"], rows: Int[Tensor, " rows"] | None = None
+    ) -> Float[Tensor, "products dim"]:
+        """Apply the operator to ``x``.
 
-    def product(self, x: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens dim"]:
-        """Apply the operator without recording a gradient."""
-        if x.device.type == "cpu":
-            rows = np.ascontiguousarray(x.detach().to(torch.float32).numpy())
-            return torch.from_numpy(multiply(*self.operator, rows)).to(x.dtype)
-        return self._matrix(x.device) @ x.detach()
+        Args:
+            x: one row a token.
+            rows: give these rows of the product only, in this order, none twice. The
+                gradient takes the entries of these columns and passes over the others:
+                about 0.3 of the whole product for a tenth of the rows, as much for
+                0.85 of them, 1.1 to 1.25 for all, which is no loss worth a choice.
+
+        Raises:
+            GraphError: if a row is given twice.
+        """
+        if rows is not None and len(rows.unique()) < len(rows):
+            raise GraphError(
+                f"{len(rows)} rows name {len(rows.unique())} tokens; expected none "
+                f"twice."
+            )
+        return _SymmetricProduct.apply(x, self, rows)
+
+    def product(
+        self,
+        x: Float[Tensor, "columns dim"],
+        *,
+        rows: Int[Tensor, " rows"] | None = None,
+        columns: Int[Tensor, " columns"] | None = None,
+    ) -> Float[Tensor, "products dim"]:
+        """Apply the operator without recording a gradient.
+
+        Args:
+            x: one row a token, or one for each of ``columns``.
+            rows: give these rows of the product only.
+            columns: the tokens that the rows of ``x`` belong to; others count as zero.
+        """
+        x = x.detach()
+        if x.device.type != "cpu":
+            return _multiply_elsewhere(self._matrix(x.device), x, rows, columns)
+        dense = np.ascontiguousarray(x.to(torch.float32).numpy())
+        given = {"rows": rows, "columns": columns}
+        given = {name: t.numpy() for name, t in given.items() if t is not None}
+        return torch.from_numpy(multiply(*self.operator, dense, **given)).to(x.dtype)
 
     def _matrix(self, device: torch.device) -> Tensor:
         if device not in self._on_device:
@@ -52,17 +85,31 @@ class Propagation:
         return self._on_device[device]
 
 
+def _multiply_elsewhere(
+    matrix: Tensor, x: Tensor, rows: Tensor | None, columns: Tensor | None
+) -> Tensor:
+    """Multiply on a device that has no row-wise product: the whole, then its rows."""
+    if columns is not None:
+        whole = x.new_zeros(matrix.shape[1], x.shape[1])
+        x = whole.index_copy_(0, columns, x)
+    product = matrix @ x
+    return product if rows is None else product[rows]
+
+
 class _SymmetricProduct(torch.autograd.Function):
-    """y = A x with A = A^T, so the gradient of x is A grad."""
+    """Rows of y = A x with A = A^T, so the gradient of x is those columns of A grad."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, product: Callable[[Tensor], Tensor]) -> Tensor:
-        ctx.product = product
-        return product(x)
+    def forward(
+        ctx: Any, x: Tensor, propagation: Propagation, rows: Tensor | None
+    ) -> Tensor:
+        ctx.propagation, ctx.rows = propagation, rows
+        return propagation.product(x, rows=rows)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return ctx.product(gradients[0]), None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        gradient = ctx.propagation.product(gradients[0], columns=ctx.rows)
+        return gradient, None, None
 
 
 class LightGCN(nn.Module):
@@ -88,10 +135,20 @@ class LightGCN(nn.Module):
         self.propagation = propagation
         self.layers = layers
 
-    def forward(self) -> Float[Tensor, "tokens dim"]:
-        """Embed every token of the graph."""
-        x = total = self.features
-        for _ in range(self.layers):
-            x = self.propagation(x)
-            total = total + x
-        return total
+    def forward(
+        self, rows: Int[Tensor, " rows"] | None = None
+    ) -> Float[Tensor, "embedded dim"]:
+        """Embed the tokens of the graph.
+
+        Args:
+            rows: embed these tokens only, none twice, in this order; fastest when
+                ascending. All by default.
+        """
+        own = self.features if rows is None else self.features.index_select(0, rows)
+        if self.layers == 0:
+            return own
+        # Horner's rule, x + A (x + A x): only the outermost product knows the rows.
+        total = self.features
+        for _ in range(self.layers - 1):
+            total = self.features + self.propagation(total)
+        return own + self.propagation(total, rows)

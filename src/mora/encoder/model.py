@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mora.encoder.contrastive import info_nce
 from mora.encoder.lightgcn import LightGCN
+from mora.encoder.processes import count_in_batch
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,13 @@ class AlignedModel(nn.Module):
         Returns:
             The loss in nats; 0 when no modality has two tokens in the batch.
         """
-        mobility = self.mobility()[batch]
+        batch = batch.sort().values  # near tokens lie in near rows
+        mobility = self.mobility(batch)
         losses = []
         for name, head in self.heads.items():
             features = modalities[name]
             has = features.present[batch]
-            if int(has.sum()) < 2:
+            if count_in_batch(has) < 2:
                 continue
             projected = head(features.values[batch[has]])
             temperature = self.temperatures[name]

@@ -9,11 +9,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mora.config import TrainingConfig
+from mora.encoder.launch import require_processes
 from mora.errors import ConfigError, RunError
 from mora.progress import Progress, silent
 
@@ -31,7 +33,7 @@ class TrainingTask(Protocol):
         ...
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        """Give the training loss of a batch."""
+        """Give the training loss of a batch: of all processes, the same in each."""
         ...
 
     def validation_loss(self, model: nn.Module) -> float:
@@ -73,10 +75,12 @@ def fit(
     """Train until the validation loss no longer falls; leave the best weights.
 
     A run that was killed goes on from its last checkpoint and ends with the same
-    weights, bit for bit, on the same number of threads.
+    weights, bit for bit, on the same number of threads and processes; on another
+    number, up to rounding. Of several processes the first one writes, tells its
+    progress, and decides when to stop.
 
     Args:
-        task: model, batches and losses.
+        task: model, batches and losses; gradients are averaged over the processes.
         config: optimiser, epochs, patience, precision, devices.
         folder: where the checkpoint is kept.
         progress: told the epochs done and the most there can be.
@@ -85,44 +89,58 @@ def fit(
         The losses of every epoch and which was best; ``task.model`` holds its weights.
 
     Raises:
-        ConfigError: if this computer does not have the accelerator.
+        ConfigError: if this computer does not have the accelerator, or other than
+            ``config.devices`` processes were started.
         RunError: if the loss is not finite.
     """
     fabric = _make_fabric(config)
-    optimiser = make_optimiser(task.model, config)
-    _, optimiser = fabric.setup(task.model, optimiser)
+    model, optimiser = fabric.setup(task.model, make_optimiser(task.model, config))
     state, best = _resume(folder / CHECKPOINT, task.model, optimiser)
+    fabric.barrier()  # until all have read: the first may write, or be done at once
     saved = time.monotonic()
     while not state.finished(config):
-        training = _train_epoch(task, fabric, optimiser, state.epoch)
-        task.model.eval()
+        training = _train_epoch(task, model, fabric, optimiser, state.epoch)
+        model.eval()
         with torch.no_grad(), fabric.autocast():
-            validation = task.validation_loss(task.model)
+            validation = task.validation_loss(model)
+        training, validation = fabric.broadcast((training, validation))
         _require_finite(training, validation, state.epoch)
         state.history.append({"training": training, "validation": validation})
         state.epoch += 1
         if validation < state.best_loss:
             state.best_epoch, state.best_loss = state.epoch, validation
             best = _copy(task.model.state_dict())
+        if not fabric.is_global_zero:
+            continue
         progress(state.epoch, config.epochs)
         if time.monotonic() - saved >= config.checkpoint_seconds:
             _save(folder / CHECKPOINT, task.model, optimiser, best, state)
             saved = time.monotonic()
     task.model.load_state_dict(best)
-    _save(folder / CHECKPOINT, task.model, optimiser, best, state)
+    if fabric.is_global_zero:
+        _save(folder / CHECKPOINT, task.model, optimiser, best, state)
     return state
 
 
 def _make_fabric(config: TrainingConfig) -> Fabric:
+    require_processes(config.devices)
+    # A modality that too few tokens of a batch have leaves its head unused.
+    strategy = "auto" if config.devices == 1 else "ddp_find_unused_parameters_true"
     try:
-        return Fabric(
-            accelerator=config.accelerator, devices=1, precision=config.precision
+        fabric = Fabric(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            strategy=strategy,
+            precision=config.precision,
         )
-    except (ValueError, RuntimeError, ImportError) as error:
+        fabric.launch()
+    except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise ConfigError(
             f"training.accelerator {config.accelerator!r} with precision "
-            f"{config.precision!r}: {error} Use accelerator auto, or cpu."
+            f"{config.precision!r} and {config.devices} devices: {error} Use "
+            f"accelerator auto, or cpu."
         ) from error
+    return fabric
 
 
 def make_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -148,15 +166,15 @@ def make_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
 
 
 def _train_epoch(
-    task: TrainingTask, fabric: Fabric, optimiser: Any, epoch: int
+    task: TrainingTask, model: nn.Module, fabric: Fabric, optimiser: Any, epoch: int
 ) -> float:
     """Take one step a batch; give the mean loss."""
-    task.model.train()
+    model.train()
     losses = []
     for batch in task.batches(epoch):
         optimiser.zero_grad()
         with fabric.autocast():
-            loss = task.loss(task.model, batch)
+            loss = task.loss(model, batch)
         fabric.backward(loss)
         optimiser.step()
         losses.append(loss.item())

@@ -1,19 +1,23 @@
 """The mobility graph on disk and in memory: symmetric, every edge stored once."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 from zlib import error as ZlibError
 
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Float, Int, Shaped
-from numpy.typing import DTypeLike
+from jaxtyping import Bool, Float, Float64, Int, Shaped
 
 from mora.errors import GraphError
+from mora.graph.weights import PackedWeights, WeightFile, compact_weights
+from mora.kernels import kernel
 
-MAX_EXACT_WEIGHT = np.iinfo(np.uint32).max
+# Edges of a block of rows that is worked on together: 20 bytes each at most.
+EDGES_A_BLOCK = 4_000_000
+
 # What numpy and scipy raise on files that are damaged or hold something else.
 DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, ZlibError)
 
@@ -23,7 +27,8 @@ class MobilityGraph:
     """Weighted undirected edges between tokens, upper triangle in CSR order.
 
     Row ``i`` holds its edges to tokens ``j > i``. Whole-number weights are uint32 and
-    exact up to 4,294,967,295; others are float32 with a relative error of 6e-8.
+    exact up to 4,294,967,295, packed into two bytes on disk; others are float32 with a
+    relative error of 6e-8.
 
     Attributes:
         indptr: where each row begins.
@@ -39,7 +44,7 @@ class MobilityGraph:
 
     indptr: Int[np.ndarray, " rows_and_one"]
     neighbour: Int[np.ndarray, " edges"]
-    weight: Shaped[np.ndarray, " edges"]
+    weight: Shaped[np.ndarray, " edges"] | PackedWeights
     users: Shaped[np.ndarray, " counted"]
     within: Float[np.ndarray, " tokens"]
     outflow: Float[np.ndarray, " tokens"]
@@ -102,16 +107,44 @@ class MobilityGraph:
         """Give the lower end ``i`` of each edge."""
         return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.indptr))
 
+    def row_blocks(self) -> Iterator[tuple[int, int]]:
+        """Cut the rows into ranges with about as many edges, to stream the file.
+
+        Yields:
+            First row and the row after the last; a row is never divided.
+        """
+        first = 0
+        while first < len(self):
+            full = self.indptr[first] + EDGES_A_BLOCK
+            last = int(np.searchsorted(self.indptr, full, "right")) - 1
+            last = min(max(last, first + 1), len(self))
+            yield first, last
+            first = last
+
+    def block(
+        self, first: int, last: int
+    ) -> tuple[
+        Int[np.ndarray, " rows_and_one"],
+        Int[np.ndarray, " block_edges"],
+        Shaped[np.ndarray, " block_edges"],
+    ]:
+        """Read a range of rows into memory: its ``indptr``, neighbours and weights."""
+        start, stop = self.indptr[first], self.indptr[last]
+        neighbour = np.array(self.neighbour[start:stop])
+        weight = np.array(self.weight[start:stop])
+        return np.array(self.indptr[first : last + 1]) - start, neighbour, weight
+
     def total_weight(self) -> float:
         """Sum the weights, each edge once."""
-        return float(np.sum(self.weight, dtype=np.float64))
+        blocks = (self.block(*rows) for rows in self.row_blocks())
+        return float(sum(np.sum(w, dtype=np.float64) for _, _, w in blocks))
 
-    def degree(self) -> Float[np.ndarray, " tokens"]:
+    def degree(self) -> Float64[np.ndarray, " tokens"]:
         """Sum the weights at each token, over both directions."""
-        weight = np.asarray(self.weight, dtype=np.float64)
-        ends = (self.rows(), self.neighbour)
-        total = sum(np.bincount(end, weight, len(self)) for end in ends)
-        return np.asarray(total, dtype=np.float64)
+        total = np.zeros(len(self))
+        for first, last in self.row_blocks():
+            _add_degrees(first, *self.block(first, last), total)
+        return total
 
     def symmetric(self) -> sp.csr_array:
         """Give the full matrix in float64, both directions of every edge stored."""
@@ -122,18 +155,23 @@ class MobilityGraph:
         full.sort_indices()
         return full
 
-    def select(self, keep: Shaped[np.ndarray, " edges"]) -> "MobilityGraph":
+    def select(self, keep: Bool[np.ndarray, " edges"]) -> "MobilityGraph":
         """Keep the marked edges; the totals of each token stay as observed."""
-        kept = np.concatenate([[0], np.cumsum(keep)])
-        return MobilityGraph(
-            kept[self.indptr].astype(np.int64),
-            self.neighbour[keep],
-            self.weight[keep],
-            self.users[keep] if len(self.users) else self.users,
-            self.within,
-            self.outflow,
-            self.inflow,
-        )
+        ends = [np.zeros(1, np.int64)]
+        neighbours, weights = [np.zeros(0, np.int32)], [self.weight[:0]]
+        users = [np.array(self.users[:0])]
+        for first, last in self.row_blocks():
+            start, stop = self.indptr[first], self.indptr[last]
+            indptr, neighbour, weight = self.block(first, last)
+            chosen = keep[start:stop]
+            before = np.append(0, np.cumsum(chosen))  # chosen edges before each edge
+            ends.append(ends[-1][-1] + before[indptr[1:]])
+            neighbours.append(neighbour[chosen])
+            weights.append(weight[chosen])
+            if len(self.users):
+                users.append(self.users[start:stop][chosen])
+        edges = (np.concatenate(part) for part in (ends, neighbours, weights, users))
+        return MobilityGraph(*edges, self.within, self.outflow, self.inflow)
 
     def reorder(self, token: Int[np.ndarray, " tokens"]) -> "MobilityGraph":
         """Renumber the nodes; ``token[i]`` is the new number of node ``i``."""
@@ -158,7 +196,12 @@ class MobilityGraph:
         """Write one ``.npy`` an array into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
         for field in fields(self):
-            np.save(folder / f"{field.name}.npy", getattr(self, field.name))
+            if field.name != "weight" or self.weight.dtype != np.uint32:
+                np.save(folder / f"{field.name}.npy", getattr(self, field.name))
+        if self.weight.dtype == np.uint32:
+            with WeightFile(folder) as file:
+                for first, last in self.row_blocks():
+                    file.append(self.block(first, last)[2])
 
 
 def read_graph(folder: Path) -> MobilityGraph:
@@ -167,18 +210,24 @@ def read_graph(folder: Path) -> MobilityGraph:
     Raises:
         GraphError: if a file is missing, cut short or of another length.
     """
-    arrays = {}
-    for field in fields(MobilityGraph):
-        path = folder / f"{field.name}.npy"
-        try:
-            arrays[field.name] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except DAMAGED as error:
-            raise GraphError(
-                f"{path} cannot be read ({error}); expected a whole .npy file. Build "
-                f"the graph again."
-            ) from error
+    names = [field.name for field in fields(MobilityGraph)]
+    arrays: dict[str, Any] = {name: _open(folder / f"{name}.npy") for name in names}
     _require_whole(arrays, folder)
+    if arrays["weight"].dtype == np.uint16:
+        large = [_open(folder / f"large_{name}.npy") for name in ("edge", "weight")]
+        arrays["weight"] = PackedWeights(arrays["weight"], *large)
     return MobilityGraph(**arrays)
+
+
+def _open(path: Path) -> np.ndarray:
+    """Open an array memory-mapped."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except DAMAGED as error:
+        raise GraphError(
+            f"{path} cannot be read ({error}); expected a whole .npy file. Build the "
+            f"graph again."
+        ) from error
 
 
 def _require_whole(arrays: Mapping[str, np.ndarray], folder: Path) -> None:
@@ -226,65 +275,22 @@ def read_matrix(path: Path) -> sp.csr_array:
     return matrix
 
 
-class ArrayFile:
-    """A one-dimensional ``.npy`` file that grows while it is written.
-
-    Args:
-        path: the file; it is valid once the ``with`` block ends.
-        dtype: element type.
-    """
-
-    HEADER_BYTES = 128
-
-    def __init__(self, path: Path, dtype: DTypeLike) -> None:
-        self.dtype = np.dtype(dtype)
-        self.path = path
-        self.length = 0
-
-    def __enter__(self) -> "ArrayFile":
-        self.file = self.path.open("wb")
-        self.file.write(bytes(self.HEADER_BYTES))
-        return self
-
-    def append(self, values: Shaped[np.ndarray, " n"]) -> None:
-        """Write ``values`` behind what is there."""
-        self.file.write(np.ascontiguousarray(values, self.dtype).data)
-        self.length += len(values)
-
-    def __exit__(self, failure: object, *_: object) -> None:
-        if failure is not None:  # no header: a file cut short must not look whole
-            self.file.close()
-            return
-        header = {
-            "descr": np.lib.format.dtype_to_descr(self.dtype),
-            "fortran_order": False,
-            "shape": (self.length,),
-        }
-        text = repr(header).encode().ljust(self.HEADER_BYTES - 11) + b"\n"
-        self.file.seek(0)
-        size = len(text).to_bytes(2, "little")
-        self.file.write(np.lib.format.magic(1, 0) + size + text)
-        self.file.close()
-
-
-def compact_weights(
-    weight: Float[np.ndarray, " edges"],
-) -> Shaped[np.ndarray, " edges"]:
-    """Store whole numbers exactly as uint32, anything else as float32.
-
-    Raises:
-        GraphError: if a whole-number weight does not fit into 32 bits.
-    """
-    whole = bool((weight == np.round(weight)).all())
-    if whole and len(weight) and weight.max() > MAX_EXACT_WEIGHT:
-        raise GraphError(
-            f"the largest weight is {weight.max():.0f}; expected at most "
-            f"{MAX_EXACT_WEIGHT}. Divide the weights by a common unit."
-        )
-    return weight.astype(np.uint32 if whole else np.float32)
-
-
 def _paired_values(matrix: sp.csr_array, pattern: sp.csr_array) -> np.ndarray:
     """Read ``matrix`` at the non-zeros of ``pattern``."""
     row = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
     return np.asarray(matrix[row, pattern.indices]).ravel().astype(np.uint32)
+
+
+@kernel()
+def _add_degrees(
+    first_row: int,
+    indptr: np.ndarray,
+    neighbour: np.ndarray,
+    weight: np.ndarray,
+    total: np.ndarray,
+) -> None:
+    """Add the weights of a block of rows at both of their ends."""
+    for row in range(len(indptr) - 1):
+        for k in range(indptr[row], indptr[row + 1]):
+            total[first_row + row] += weight[k]
+            total[neighbour[k]] += weight[k]

@@ -1,74 +1,35 @@
 """Imagery: what rasters show around the middle of each token."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Int
 
 from mora.errors import ConfigError
 from mora.modalities.features import Features, modality
 from mora.modalities.random_convolution import pool_responses, sample_filters
-from mora.modalities.rasters import WORLD, Degrees, Raster, read_raster, square_images
+from mora.modalities.raster_sources import RasterSource, check_rasters
+from mora.modalities.rasters import Raster
 from mora.modalities.rows import fill_gaps
 from mora.modalities.window_statistics import (
     STATISTICS,
     window_shares,
     window_statistics,
 )
+from mora.modalities.windows import reading_order, square_images
+from mora.progress import Progress, silent
 from mora.tokens import Tokens
 
 METHODS = ("statistics", "random_convolution", "both")
-CHANNELS = {1: ["grey"], 3: ["red", "green", "blue"]}
-IMAGES_PER_BATCH = 256
+TOKENS_PER_BATCH = 256
 IMAGES_TO_SAMPLE = 1024  # pictures that random patches are drawn from
 
-Block = tuple[np.ndarray, list[str]]  # values with NaN for gaps, and column names
-
-
-@dataclass(frozen=True)
-class RasterSource:
-    """One raster of an imagery modality, as a configuration names it.
-
-    Attributes:
-        path: image file.
-        name: begins the names of its columns; the file's name if not given.
-        classes: number of classes if the pixels are class codes from 0; codes beyond
-            them (fill values) are left out. None for pictures and other quantities.
-        bounds: west, south, east, north in degrees.
-    """
-
-    path: Path | str
-    name: str | None = None
-    classes: int | None = None
-    bounds: Sequence[Degrees] = WORLD
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> "RasterSource":
-        """Read one entry of ``rasters``.
-
-        Raises:
-            ConfigError: if it has no path, a key that does not exist, or no classes.
-        """
-        unknown = set(options) - set(cls.__dataclass_fields__)
-        classes = options.get("classes")
-        if unknown or "path" not in options or (classes is not None and classes < 1):
-            raise ConfigError(
-                f"imagery: raster {dict(options)}; expected `path` and optionally "
-                f"`name`, `classes` (at least 1) and `bounds`, nothing else."
-            )
-        return cls(**options)
-
-    @property
-    def label(self) -> str:
-        """Give the name that begins the columns."""
-        return self.name or Path(self.path).stem
-
-    def read(self) -> Raster:
-        """Read the file."""
-        return read_raster(self.path, self.bounds, classes=self.classes is not None)
+Describe = Callable[[np.ndarray], np.ndarray]  # tokens -> one row each, NaN for gaps
+Block = tuple[list[str], Describe]  # column names, and what fills the columns
 
 
 @dataclass(frozen=True)
@@ -95,6 +56,8 @@ def build_imagery(
     patch: int = 3,
     bias: float = 1.0,
     seed: int = 0,
+    memory_gb: float = 1.0,
+    progress: Progress = silent,
 ) -> Features:
     """Describe the surroundings of each token's centroid in every raster.
 
@@ -112,6 +75,10 @@ def build_imagery(
         patch: side of a patch in pixels.
         bias: how strong a response to a patch must be to count.
         seed: of the patches.
+        memory_gb: GB of a GeoTIFF that are kept, > 0. It is read block by block; each
+            block once, if two rows of the blocks that are needed fit in (the notes
+            count pieces used and read). Other images are read whole.
+        progress: called with the tokens done, over all rasters, and their total.
 
     Returns:
         Features; tokens that no raster covers are missing, and a token that only some
@@ -129,19 +96,33 @@ def build_imagery(
         )
     sources = [RasterSource.from_options(options) for options in rasters]
     _check_options(sources, method, radii_km)
+    check_rasters(tokens, rasters=rasters, memory_gb=memory_gb)
     convolution = Convolution(patch_pixels, filters, patch, bias, seed)
     centroids, radii = tokens.centroids(), window_radii(tokens, radii_km)
-    blocks: list[Block] = []
+    parts: list[np.ndarray] = []
+    columns: list[str] = []
+    notes: dict[str, int | str] = {"rasters": len(sources)}
+
+    def advance(done: int) -> None:
+        progress(len(parts) * len(tokens) + done, len(sources) * len(tokens))
+
     for source in sources:
-        raster = source.read()
-        if method != "random_convolution" or source.classes is not None:
-            blocks += _statistics(raster, source, centroids, radii)
-        if method != "statistics" and source.classes is None:
-            blocks.append(_convolve(raster, source.label, centroids, convolution))
-    values = np.column_stack([block for block, _ in blocks])
-    columns = [name for _, names in blocks for name in names]
-    filled, present, gaps = fill_gaps(values, np.ones(len(tokens)), columns)
-    notes = {"rasters": len(sources), "filled_values": gaps}
+        with closing(source.open(memory_gb)) as raster:
+            reach = _reach(raster, centroids, radii, convolution)
+            blocks: list[Block] = []
+            if method != "random_convolution" or source.classes is not None:
+                blocks += _statistics(raster, source, centroids, radii)
+            if method != "statistics" and source.classes is None:
+                blocks.append(
+                    _convolution(raster, source, centroids, reach, convolution)
+                )
+            parts.append(_describe(raster, centroids, reach, blocks, advance))
+            columns += [name for names, _ in blocks for name in names]
+            notes |= _facts(raster, source, centroids)
+    filled, present, gaps = fill_gaps(
+        np.column_stack(parts), np.ones(len(tokens)), columns
+    )
+    notes["filled_values"] = gaps
     return Features.from_values(filled, present, columns, notes)
 
 
@@ -158,6 +139,12 @@ def _check_options(
         raise ConfigError(
             f"imagery: method {method!r} with {len(sources)} class rasters and no "
             f"picture; expected a raster without `classes`."
+        )
+    labels = [source.label for source in sources]
+    if len(set(labels)) < len(labels):
+        raise ConfigError(
+            f"imagery: rasters called {', '.join(labels)}; expected a `name` of its "
+            f"own for each, which its columns begin with."
         )
     if radii_km is not None and not (len(radii_km) and min(radii_km) > 0):
         raise ConfigError(
@@ -184,6 +171,43 @@ def window_radii(
     return {f"{radius:g}km": np.full(len(tokens), 1.0 * radius) for radius in radii_km}
 
 
+def _reach(
+    raster: Raster,
+    centroids: Float[np.ndarray, "tokens 2"],
+    radii: Mapping[str, Float[np.ndarray, " tokens"]],
+    options: Convolution,
+) -> Float[np.ndarray, " tokens"]:
+    """Give the half side of the largest window or picture around each token."""
+    picture = raster.grid.km_per_row(centroids) * options.patch_pixels / 2
+    return np.max([picture, *radii.values()], axis=0)
+
+
+def _describe(
+    raster: Raster,
+    centroids: Float[np.ndarray, "tokens 2"],
+    reach: Float[np.ndarray, " tokens"],
+    blocks: Sequence[Block],
+    advance: Callable[[int], None],
+) -> Float[np.ndarray, "tokens columns"]:
+    """Fill in all blocks together, so that every piece of the raster is read once."""
+    values = np.empty((len(centroids), sum(len(names) for names, _ in blocks)))
+    done = 0
+    for batch in reading_order(raster, centroids, reach, TOKENS_PER_BATCH):
+        values[batch] = np.column_stack([describe(batch) for _, describe in blocks])
+        done += len(batch)
+        advance(done)
+    return values
+
+
+def _facts(
+    raster: Raster, source: RasterSource, centroids: Float[np.ndarray, "tokens 2"]
+) -> dict[str, int | str]:
+    """Say where a raster lies, what was read, and how many tokens lie outside."""
+    outside = int((~raster.grid.covers(centroids)).sum())
+    facts = {**raster.facts(), "outside": outside}
+    return {f"{source.label} {fact}": value for fact, value in facts.items()}
+
+
 def _statistics(
     raster: Raster,
     source: RasterSource,
@@ -192,41 +216,66 @@ def _statistics(
 ) -> Iterator[Block]:
     """Describe each window: quantities by their statistics, classes by their shares."""
     if source.classes is None:
-        channels = CHANNELS[raster.values.shape[2]]
-        names = [f"{c} {statistic}" for c in channels for statistic in STATISTICS]
+        names = [
+            f"{c} {statistic}" for c in raster.channels for statistic in STATISTICS
+        ]
     else:
         names = [*(f"class {code}" for code in range(source.classes)), "entropy"]
-    for window, radius_km in radii.items():
+
+    def describe(
+        batch: Int[np.ndarray, " batch"], radius_km: Float[np.ndarray, " tokens"]
+    ) -> Float[np.ndarray, "batch columns"]:
+        around = raster, centroids[batch], radius_km[batch]
         if source.classes is None:
-            values = window_statistics(raster, centroids, radius_km)
-        else:
-            values = window_shares(raster, centroids, radius_km, source.classes)
-        yield values, [f"{source.label} {window} {name}" for name in names]
+            return window_statistics(*around)
+        return window_shares(*around, source.classes)
+
+    for window, radius_km in radii.items():
+        yield (
+            [f"{source.label} {window} {name}" for name in names],
+            partial(describe, radius_km=radius_km),
+        )
 
 
-def _convolve(
+def _convolution(
     raster: Raster,
-    label: str,
+    source: RasterSource,
     centroids: Float[np.ndarray, "tokens 2"],
+    reach: Float[np.ndarray, " tokens"],
     options: Convolution,
 ) -> Block:
-    """Describe the picture around each token by random convolution, in batches."""
-    side = options.patch_pixels
-    inside = np.flatnonzero(raster.covers(centroids))
-    values = np.full((len(centroids), 2 * options.filters), np.nan, dtype=np.float32)
-    if len(inside):
-        rng = np.random.default_rng(options.seed)
-        few = min(len(inside), IMAGES_TO_SAMPLE)
-        sample = np.sort(rng.choice(inside, few, replace=False))
-        kernels = sample_filters(
-            square_images(raster, centroids[sample], side),
-            filters=options.filters,
-            patch=options.patch,
-            seed=options.seed,
+    """Describe the picture around each token by random convolution."""
+    inside = raster.grid.covers(centroids)
+    ends = source.value_range or raster.value_range
+
+    def pictures(batch: Int[np.ndarray, " batch"]) -> np.ndarray:
+        return square_images(
+            raster, centroids[batch], options.patch_pixels, (ends[0], ends[1])
         )
-        for start in range(0, len(inside), IMAGES_PER_BATCH):
-            batch = inside[start : start + IMAGES_PER_BATCH]
-            images = square_images(raster, centroids[batch], side)
-            values[batch] = pool_responses(images, kernels, bias=options.bias)
+
+    rng = np.random.default_rng(options.seed)
+    few = min(inside.sum(), IMAGES_TO_SAMPLE)
+    sample = np.sort(rng.choice(np.flatnonzero(inside), few, replace=False))
+    shots = np.empty((few, *2 * [options.patch_pixels], len(raster.channels)), "f4")
+    near = reading_order(raster, centroids[sample], reach[sample], TOKENS_PER_BATCH)
+    for batch in near:
+        shots[batch] = pictures(sample[batch])
+    kernels = sample_filters(
+        shots,
+        filters=options.filters,
+        patch=options.patch,
+        seed=options.seed,
+    )
+
+    def describe(
+        batch: Int[np.ndarray, " batch"],
+    ) -> Float32[np.ndarray, "batch columns"]:
+        values = np.full((len(batch), 2 * options.filters), np.nan, dtype=np.float32)
+        shown = inside[batch]
+        if shown.any():
+            images = pictures(batch[shown])
+            values[shown] = pool_responses(images, kernels, bias=options.bias)
+        return values
+
     signs = [f"{i}{sign}" for sign in "+-" for i in range(options.filters)]
-    return values, [f"{label} filter {sign}" for sign in signs]
+    return [f"{source.label} filter {sign}" for sign in signs], describe

@@ -1,7 +1,5 @@
 """Points of interest: the mean text embedding and the category mix of each token."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +10,8 @@ from jaxtyping import Float, Int
 from mora.errors import ConfigError, MissingColumnError, TableError
 from mora.modalities.features import Features, modality
 from mora.modalities.rows import fill_gaps, rows_inside
-from mora.modalities.text import (
-    Progress,
-    TextEncoder,
-    encode_distinct,
-    load_text_encoder,
-)
+from mora.modalities.text import TextEncoder, encode_distinct, load_text_encoder
+from mora.progress import Progress, silent
 from mora.tokens import Tokens
 
 TEXTS = {
@@ -26,8 +20,8 @@ TEXTS = {
     "name and category": ["name", "category"],
 }
 STATISTICS = ["none", "counts", "shares", "text"]
-Encode = Callable[..., np.ndarray]
 Block = tuple[np.ndarray, list[str]]  # values with NaN for gaps, and column names
+Mix = tuple[np.ndarray, list[str], np.ndarray]  # numbers, their categories, all POIs
 
 
 @modality("poi")
@@ -41,7 +35,7 @@ def build_poi(
     top: int = 50,
     batch_size: int = 256,
     cache_folder: Path | str | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Features:
     """Average the text embeddings of each token's POIs; append category statistics.
 
@@ -82,19 +76,19 @@ def build_poi(
         )
     if isinstance(encoder, str):
         encoder = load_text_encoder(encoder)
-    encode = partial(
-        encode_distinct,
-        encoder=encoder,
+    counts, distinct = count_values(token, words, len(tokens))
+    mix = _frequent(inside, token, len(tokens), top) if statistics != "none" else None
+    sentences = category_sentences(*mix[:2]) if mix and statistics == "text" else []
+    vectors = encode_distinct(
+        [*distinct, *sentences],
+        encoder,
         batch_size=batch_size,
         cache_folder=None if cache_folder is None else Path(cache_folder),
         progress=progress,
     )
-    blocks = [_mean_text(token, words, len(tokens), encode, text)]
-    if statistics != "none":
-        counts, categories = count_values(
-            token, clean_text(inside["category"]), len(tokens)
-        )
-        blocks.append(_category_mix(counts, categories, statistics, top, encode))
+    blocks = [_mean_text(counts, vectors[: len(distinct)], text)]
+    if mix:
+        blocks.append(_category_mix(*mix, statistics, vectors[len(distinct) :]))
     values = np.column_stack([block for block, _ in blocks])
     columns = [name for _, names in blocks for name in names]
     pois = np.bincount(token, minlength=len(tokens)).astype(np.float64)
@@ -163,41 +157,40 @@ def count_values(
 
 
 def _mean_text(
-    token: Int[np.ndarray, " rows"],
-    words: pd.Series,
-    tokens: int,
-    encode: Encode,
-    text: str,
+    counts: sp.csr_array, vectors: Float[np.ndarray, "texts dim"], text: str
 ) -> Block:
     """Average the embeddings of each token's texts; each distinct one is held once."""
-    counts, distinct = count_values(token, words, tokens)
-    vectors = encode(distinct.to_numpy(dtype=object))
     total = counts.sum(axis=1)[:, None]
-    empty = np.full((tokens, vectors.shape[1]), np.nan, dtype=np.float32)
+    empty = np.full((counts.shape[0], vectors.shape[1]), np.nan, dtype=np.float32)
     means = np.divide(counts @ vectors, total, out=empty, where=total > 0)
     return means, [f"{text} {i}" for i in range(vectors.shape[1])]
 
 
-def _category_mix(
-    counts: sp.csr_array,
-    categories: pd.Index,
-    statistics: str,
-    top: int,
-    encode: Encode,
-) -> Block:
-    """Describe the categories of each token in the way that ``statistics`` names."""
+def _frequent(
+    inside: pd.DataFrame, token: Int[np.ndarray, " rows"], tokens: int, top: int
+) -> Mix:
+    """Count the POIs of the most frequent categories, and of all, in each token."""
+    counts, categories = count_values(token, clean_text(inside["category"]), tokens)
     frequency = np.asarray(counts.sum(axis=0))
     frequent = np.argsort(-frequency, kind="stable")[:top]
     names = [str(category) for category in categories[frequent]]
-    numbers = counts[:, frequent].toarray()
+    return counts[:, frequent].toarray(), names, np.asarray(counts.sum(axis=1))
+
+
+def _category_mix(
+    numbers: Float[np.ndarray, "tokens categories"],
+    names: list[str],
+    total: Float[np.ndarray, " tokens"],
+    statistics: str,
+    vectors: Float[np.ndarray, "sentences dim"],
+) -> Block:
+    """Describe the categories of each token in the way that ``statistics`` names."""
     if statistics == "counts":
         return np.log1p(numbers), [f"count {name}" for name in names]
     if statistics == "shares":
-        total = np.maximum(counts.sum(axis=1), 1)[:, None]
-        return numbers / total, [f"share {name}" for name in names]
-    vectors = encode(category_sentences(numbers, names)).astype(np.float64)
-    vectors[numbers.sum(axis=1) == 0] = np.nan
-    return vectors, [f"statistics {i}" for i in range(vectors.shape[1])]
+        return numbers / np.maximum(total, 1)[:, None], [f"share {n}" for n in names]
+    said = np.where(numbers.sum(axis=1, keepdims=True) > 0, vectors, np.nan)
+    return said, [f"statistics {i}" for i in range(vectors.shape[1])]
 
 
 def category_sentences(

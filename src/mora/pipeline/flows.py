@@ -24,6 +24,7 @@ from mora.graph.radiation import radiation_flows
 from mora.graph.storage import MobilityGraph, read_matrix
 from mora.pipeline.inputs import RunContext, locate, read_array
 from mora.pipeline.mobility import Mobility, keep_inside, to_level
+from mora.pipeline.spark.session import check_engine
 from mora.tables import Problem, TableReport, check_flows, check_known, check_rows
 from mora.tokens import H3Tokens, Tokens, ZoneTokens, parse_cells
 
@@ -31,10 +32,10 @@ ENDS = ("origin", "destination")
 
 
 def mobility_from_flows(
-    context: RunContext, mobility: FlowsMobility, _folder: Path
+    context: RunContext, mobility: FlowsMobility, folder: Path
 ) -> Mobility:
     """Use flows between tokens as they are."""
-    flows = _read_flows(context, mobility.table)
+    flows = _read_flows(context, mobility, folder)
     tokens, flows = _ends(context, flows)
     matrix = _matrix(flows, tokens.encode, len(tokens))
     graph = MobilityGraph.from_matrix(matrix)
@@ -47,10 +48,10 @@ def mobility_from_flows(
 
 
 def mobility_from_gravity(
-    context: RunContext, mobility: GravityMobility, _folder: Path
+    context: RunContext, mobility: GravityMobility, folder: Path
 ) -> Mobility:
     """Spread flows between zones over cells."""
-    flows = _read_flows(context, mobility.table)
+    flows = _read_flows(context, mobility, folder)
     people = _read_people(context, mobility.population, "mobility.population", True)
     if mobility.zones is not None:
         zones = _read_people(context, mobility.zones, "mobility.zones", True)
@@ -151,9 +152,19 @@ def mobility_from_arrays(
     return Mobility(tokens, graph.reorder(tokens.encode(cells)))
 
 
-def _read_flows(context: RunContext, table: TableInput) -> pd.DataFrame:
-    frame = context.frame(table, "mobility.table", "flows")
-    frame, report = check_flows(frame, source=table.path or "flows frame")
+def _read_flows(
+    context: RunContext, mobility: FlowsMobility | GravityMobility, folder: Path
+) -> pd.DataFrame:
+    """Read the flows with the engine that is asked for; each pair of ends once."""
+    check_engine(mobility)
+    if mobility.engine == "spark":
+        from mora.pipeline.spark.flows import read_flows
+
+        frame, report = read_flows(context, mobility, folder)
+    else:
+        table = mobility.table
+        frame = context.frame(table, "mobility.table", "flows")
+        frame, report = check_flows(frame, source=table.path or "flows frame")
     context.report(report)
     return frame
 

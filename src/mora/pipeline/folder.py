@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mora.errors import RunError
 
 MANIFEST = "manifest.json"
 STARTED = "started.json"
-LAYOUT = 2  # of the files in a run folder; another number makes every stage stale
+LAYOUT = 3  # of the files in a run folder; another number makes every stage stale
 PACKAGES = ("mora", "numpy", "torch", "numba", "lightgbm", "h3ronpy", "pyarrow")
 
 
@@ -37,13 +38,24 @@ class StageFolder:
 
     def manifest(self) -> dict[str, Any] | None:
         """Give the manifest if the stage is done with this fingerprint, else None."""
-        manifest = read_json(self.path / MANIFEST)
-        if manifest is None or manifest.get("fingerprint") != self.fingerprint:
+        manifest = self._any_manifest()
+        if manifest.get("fingerprint") != self.fingerprint:
             return None
         whole = _sizes(self.path, manifest["files"]) == manifest["files"]
         products = manifest["products"]
         whole &= _sizes(self.path.parent, products) == products
         return manifest if whole else None
+
+    def other_layout(self) -> int | str | None:
+        """Give the layout that the folder was written in, if it is not today's."""
+        manifest = self._any_manifest()
+        layout = manifest.get("layout", "1 or 2")  # which these did not say
+        return layout if manifest and layout != LAYOUT else None
+
+    def _any_manifest(self) -> dict[str, Any]:
+        """Give the manifest, whatever the work was; nothing where there is none."""
+        manifest = read_json(self.path / MANIFEST)
+        return manifest if isinstance(manifest, dict) else {}
 
     def begin(self) -> None:
         """Make the folder ready; what an earlier try of the same work left stays.
@@ -64,21 +76,31 @@ class StageFolder:
         settings: Mapping[str, Any],
         inputs: Mapping[str, str],
         facts: Mapping[str, Any],
-        seconds: float,
+        cost: Mapping[str, float],
     ) -> dict[str, Any]:
-        """Write the manifest, which marks the stage as done."""
+        """Write the manifest, which marks the stage as done.
+
+        Args:
+            settings: the parts of the configuration that the stage depends on.
+            inputs: checksums of its files and frames.
+            facts: what it found.
+            cost: ``seconds`` and ``peak_mb`` (10^6 bytes) that it took; NaN where the
+                system does not tell.
+        """
         files = [
             str(file.relative_to(self.path))
             for file in sorted(self.path.rglob("*"))
             if file.name not in (MANIFEST, STARTED)
         ]
+        known = {k: round(v, 3) if isfinite(v) else None for k, v in cost.items()}
         manifest = {
+            "layout": LAYOUT,
             "fingerprint": self.fingerprint,
             "settings": settings,
             "inputs": inputs,
             "versions": versions(),
             "facts": facts,
-            "seconds": round(seconds, 3),
+            **known,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "files": _sizes(self.path, files),
             "products": _sizes(self.path.parent, self.products),

@@ -14,6 +14,7 @@ from mora.embeddings import Embeddings
 from mora.errors import ConfigError
 from mora.graph.sampling import normalise, sample_edges
 from mora.line import METHODS, embed
+from mora.memory import require_memory
 from mora.modalities import MODALITIES, Features, read_features
 from mora.pipeline.inputs import RunContext, locate, read_array
 from mora.pipeline.mobility import read_mobility
@@ -21,6 +22,11 @@ from mora.pipeline.rows import read_modality
 from mora.tokens import H3Tokens, Tokens
 
 Facts = dict[str, Any]
+
+# Of the operator while it is built; of a place's features, gradients, moments, layers
+# and best weights, for each of its columns.
+ENTRY_BYTES = 12
+VECTOR_BYTES = 44
 
 
 def run_line(context: RunContext, folder: Path) -> Facts:
@@ -35,12 +41,22 @@ def run_line(context: RunContext, folder: Path) -> Facts:
                 f"{config.dim}. Set it to the width of the file."
             )
     else:
-        settings = {"dim": config.dim, "seed": context.config.seed, **config.options}
-        with context.display.bar("LINE", "samples") as progress:
-            if config.method == "sampled":
-                settings["progress"] = progress
+        unit = "samples" if config.method == "sampled" else "edges"
+        with context.display.bar("LINE", unit) as progress:
+            offered = {
+                "dim": config.dim,
+                "seed": context.config.seed,
+                "memory_gb": context.config.memory_gb,
+                "folder": folder,
+                "progress": progress,
+            }
+            known = inspect.signature(METHODS[config.method]).parameters
+            settings = {key: offered[key] for key in offered if key in known}
+            settings |= config.options
             vectors = embed(mobility.graph, config.method, **settings)
     np.save(folder / "vectors.npy", vectors)
+    for kept in folder.glob("sketch-*.npy"):
+        kept.unlink()
     norm = float(np.sqrt(np.mean(vectors.astype(np.float64) ** 2)))
     return {"dim": vectors.shape[1], "root_mean_square": norm}
 
@@ -89,7 +105,7 @@ def check_line(config: LineConfig) -> None:
         known = set()
     else:
         known = {*inspect.signature(METHODS[config.method]).parameters}
-        known -= {"graph", "dim", "seed", "progress"}
+        known -= {"graph", "dim", "seed", "progress", "folder", "memory_gb"}
     unknown = [key for key in config.options if key not in known]
     if unknown:
         raise ConfigError(
@@ -165,12 +181,34 @@ def _in_token_order(
     return ordered
 
 
+def check_training(context: RunContext) -> None:
+    """Refuse a graph that training could not hold, whatever edges are chosen.
+
+    Raises:
+        MemoryLimitError: saying what it would need at least.
+    """
+    graph = read_mobility(context.folder / "graph").graph
+    # A node chooses that share of its edges, and an edge has two ends.
+    fewest = int(context.config.sample.share * graph.edges)
+    _require_training_memory(context, len(graph), fewest)
+
+
+def _require_training_memory(context: RunContext, tokens: int, edges: int) -> None:
+    needed = 2 * edges * ENTRY_BYTES + tokens * context.config.line.dim * VECTOR_BYTES
+    work = f"Training on {tokens:,} places and {edges:,} sampled edges"
+    require_memory(needed, work, context.config.memory_gb)
+
+
 def run_train(context: RunContext, folder: Path) -> Facts:
-    """Align the modalities with mobility; leaves weights, losses and vectors."""
+    """Align the modalities with mobility; leaves weights, losses and vectors.
+
+    Where several processes do it together, the first one leaves them.
+    """
     # Imported here: no other stage should wait for torch.
     from safetensors.torch import save_file
 
     from mora.encoder.alignment import align, mobility_vectors
+    from mora.encoder.processes import process_rank
     from mora.encoder.training import CHECKPOINT
 
     config = context.config
@@ -180,7 +218,10 @@ def run_train(context: RunContext, folder: Path) -> Facts:
     kept = sample_edges(
         graph, sample.share, by=sample.by, ends=sample.ends, seed=config.seed
     )
+    sampled = int(kept.sum())
+    _require_training_memory(context, len(graph), sampled)
     operator = normalise(graph.select(kept), by=config.encoder.normalisation)
+    del kept  # as many bytes as the full graph has edges
     aligned = {k: m for k, m in config.modalities.items() if m.align}
     with context.display.bar("Training", "epochs") as progress:
         model, state = align(
@@ -194,6 +235,8 @@ def run_train(context: RunContext, folder: Path) -> Facts:
             seed=config.seed,
             progress=progress,
         )
+    if process_rank() > 0:
+        return {}
     np.save(folder / "vectors.npy", mobility_vectors(model))
     weights = {k: v.contiguous() for k, v in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors")
@@ -201,10 +244,10 @@ def run_train(context: RunContext, folder: Path) -> Facts:
     pd.DataFrame(state.history).to_csv(folder / "losses.csv", index_label="epoch")
     context.display.say(
         f"  best validation loss {state.best_loss:.4f} at epoch {state.best_epoch} of "
-        f"{state.epoch}; {int(kept.sum()):,} of {graph.edges:,} edges propagated"
+        f"{state.epoch}; {sampled:,} of {graph.edges:,} edges propagated"
     )
     return {
-        "sampled_edges": int(kept.sum()),
+        "sampled_edges": sampled,
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
         "best_validation_loss": state.best_loss,

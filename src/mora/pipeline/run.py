@@ -1,8 +1,8 @@
 """A run: the stages in their order, each skipped when nothing changed."""
 
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,105 +12,18 @@ from pydantic import BaseModel
 
 from mora.config import RunConfig, TableInput, load_config
 from mora.embeddings import Embeddings, read_embeddings
-from mora.errors import ConfigError, RunError
+from mora.encoder.launch import Processes, joined_processes
+from mora.errors import ConfigError, MoraError, RunError
+from mora.memory import peak_mb, reset_peak
 from mora.pipeline.display import Display
-from mora.pipeline.evaluation import (
-    check_evaluation,
-    check_map,
-    run_evaluate,
-    run_map,
-)
-from mora.pipeline.flows import (
-    mobility_from_arrays,
-    mobility_from_flows,
-    mobility_from_gravity,
-    mobility_from_neighbours,
-    mobility_from_radiation,
-)
 from mora.pipeline.folder import LAYOUT, StageFolder, fingerprint
 from mora.pipeline.inputs import RunContext, checksums, names_file
-from mora.pipeline.learning import (
-    check_line,
-    check_modalities,
-    run_embed,
-    run_features,
-    run_line,
-    run_train,
-)
-from mora.pipeline.visits import mobility_from_visits
+from mora.pipeline.learning import check_line, check_modalities
+from mora.pipeline.stages import STAGES, Stage
 
-MOBILITY = {
-    "visits": mobility_from_visits,
-    "flows": mobility_from_flows,
-    "gravity": mobility_from_gravity,
-    "radiation": mobility_from_radiation,
-    "neighbours": mobility_from_neighbours,
-    "arrays": mobility_from_arrays,
-}
-
-
-def run_graph(context: RunContext, folder: Path) -> dict[str, Any]:
-    """Turn records or flows into tokens and a graph."""
-    config = context.config.mobility
-    mobility = MOBILITY[config.kind](context, config, folder)
-    mobility.write(folder)
-    tokens, graph = mobility.tokens, mobility.graph
-    context.display.say(
-        f"  {len(tokens):,} {tokens.kind} tokens, {graph.edges:,} edges of total "
-        f"weight {graph.total_weight():,.0f}"
-    )
-    facts = {"tokens": len(tokens), "edges": graph.edges, **mobility.facts}
-    shutil.rmtree(folder / "counted", ignore_errors=True)  # as large as the graph
-    return facts
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One step of a run.
-
-    Attributes:
-        name: also its folder and its subcommand.
-        title: what it does, for people.
-        after: stages whose result it reads.
-        sections: parts of the configuration that it depends on.
-        work: does it and gives facts for the manifest.
-        products: files in the run's folder that it may leave.
-        check: refuses what the stage could not use, before the stages that take long.
-    """
-
-    name: str
-    title: str
-    after: tuple[str, ...]
-    sections: tuple[str, ...]
-    work: Callable[[RunContext, Path], dict[str, Any]]
-    products: tuple[str, ...] = ()
-    check: Callable[[RunContext], None] | None = None
-
-
-STAGES = (
-    Stage("graph", "Places and mobility graph", (), ("tokens", "mobility"), run_graph),
-    Stage("line", "LINE pre-encoding", ("graph",), ("line", "seed"), run_line),
-    Stage(
-        "features", "Features of every place", ("graph",),
-        ("tokens", "modalities"), run_features,
-    ),
-    Stage(
-        "train", "Aligning the modalities with mobility", ("line", "features"),
-        ("sample", "encoder", "training", "modalities", "seed"), run_train,
-    ),
-    Stage(
-        "embed", "Embeddings", ("train",), ("name", "preset", "notes"), run_embed,
-        ("embeddings.parquet",),
-    ),
-    Stage(
-        "evaluate", "Evaluation", ("train",), ("evaluation", "notes", "seed"),
-        run_evaluate, ("report.json", "report.md"), check_evaluation,
-    ),
-    Stage(
-        "map", "Map", ("evaluate",), ("name", "map", "evaluation", "notes"), run_map,
-        ("map.html",), check_map,
-    ),
-)  # fmt: skip
+# Settings of how the work is done, not of what comes out: another value of theirs goes
+# on from what is there.
+OF_THE_WORK = {f"training.{key}" for key in ("devices", "checkpoint_seconds")}
 
 
 @dataclass(frozen=True)
@@ -157,11 +70,12 @@ def run(
         display: what shows text and progress; nothing by default.
 
     Returns:
-        The embeddings; None if the run ends before they are made.
+        The embeddings; None if the run ends before they are made, and in every process
+        but the first.
 
     Raises:
-        MoraError: if the configuration or an input cannot be used; what earlier
-            stages wrote is intact.
+        MoraError: if the configuration or an input cannot be used, or memory or space
+            runs out; what earlier stages wrote is intact.
     """
     settings = load_config(config)
     frames = _frames(settings, tables or {}, visits, flows)
@@ -172,13 +86,36 @@ def run(
     names = [stage.name for stage in STAGES]
     if until not in names:
         raise ConfigError(f"stage {until!r}; expected one of {', '.join(names)}.")
-    jobs = _plan(context, STAGES[: names.index(until) + 1])
+    stages = STAGES[: names.index(until) + 1]
+    with joined_processes(settings.training.devices) as processes:
+        if processes.rank > 0:
+            return _take_part(context, stages, processes)
+        _lead(context, _plan(context, stages), processes)
+    product = path / "embeddings.parquet"
+    return read_embeddings(product) if len(stages) > names.index("embed") else None
+
+
+def _lead(context: RunContext, jobs: Sequence[Job], processes: Processes) -> None:
+    """Do every stage that is not done; for shared ones the other processes wait."""
     for job in jobs:
         if job.stage.name == "line":
             _check_ahead(context, jobs)
-        _do(context, job)
-    product = path / "embeddings.parquet"
-    return read_embeddings(product) if len(jobs) > names.index("embed") else None
+        with _others_intact(job, jobs):
+            wanted = _begin(context, job)
+            if job.stage.shared:
+                processes.agree(wanted)
+            if wanted:
+                _do(context, job)
+
+
+def _take_part(
+    context: RunContext, stages: Sequence[Stage], processes: Processes
+) -> None:
+    """Wait for the stages that all processes do together; the first one writes."""
+    quiet = replace(context, display=Display(), reports=[])
+    for stage in stages:
+        if stage.shared and processes.agree():
+            stage.work(quiet, context.folder / stage.name)
 
 
 def _plan(context: RunContext, stages: Sequence[Stage]) -> list[Job]:
@@ -193,7 +130,7 @@ def _plan(context: RunContext, stages: Sequence[Stage]) -> list[Job]:
         before = [marks[name] for name in stage.after]
         # Files count by content, not by name: a run may move with its inputs.
         marks[stage.name] = fingerprint(
-            [LAYOUT, stage.name, _without_paths(settings), inputs, before]
+            [LAYOUT, stage.name, _of_the_result(settings), inputs, before]
         )
         path = context.folder / stage.name
         folder = StageFolder(path, marks[stage.name], stage.products)
@@ -209,30 +146,52 @@ def _check_ahead(context: RunContext, jobs: Sequence[Job]) -> None:
             job.stage.check(quiet)
 
 
-def _do(context: RunContext, job: Job) -> None:
-    """Do a stage unless it is done."""
-    stage = job.stage
+@contextmanager
+def _others_intact(job: Job, jobs: Sequence[Job]) -> Iterator[None]:
+    """Tell, when a stage finds no memory or no space, what is still there.
+
+    Raises:
+        RunError: naming the stages that are done.
+    """
+    try:
+        yield
+    except (MemoryError, OSError) as error:
+        if isinstance(error, MoraError | FileNotFoundError):
+            raise
+        done = [other.stage.name for other in jobs if other.done()]
+        raise RunError(
+            f"stage {job.stage.name!r} stopped: {str(error) or 'out of memory'}. What "
+            f"earlier stages wrote is intact ({', '.join(done) or 'none is done'}); "
+            f"free space or memory, and start again."
+        ) from error
+
+
+def _begin(context: RunContext, job: Job) -> bool:
+    """Make the folder of a stage ready; False if the stage is done."""
+    stage, other = job.stage, job.folder.other_layout()
     if job.done():
         context.display.say(f"{stage.title}: unchanged")
-        return
+        return False
+    if other is not None:
+        context.display.say(
+            f"{stage.name}: made by another version of Mora (layout {other}, now "
+            f"{LAYOUT}); done again"
+        )
     context.display.say(f"{stage.title}")
+    job.folder.begin()
+    context.reports.clear()
+    return True
+
+
+def _do(context: RunContext, job: Job) -> None:
+    """Do a stage and write down what it took."""
+    reset_peak()
     begun = time.monotonic()
-    try:
-        job.folder.begin()
-        context.reports.clear()
-        facts = stage.work(context, job.folder.path)
-    except OSError as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise RunError(
-            f"stage {stage.name!r} stopped: {error}. What earlier stages wrote is "
-            f"intact; free space or memory, and start again."
-        ) from error
-    reports = [report.to_json() for report in context.reports]
-    seconds = time.monotonic() - begun
-    facts = {**facts, "tables": reports}
-    job.folder.finish(job.settings, job.inputs, facts, seconds)
-    context.display.say(f"  done in {seconds:.1f} s")
+    facts = job.stage.work(context, job.folder.path)
+    cost = {"seconds": time.monotonic() - begun, "peak_mb": peak_mb()}
+    facts = {**facts, "tables": [report.to_json() for report in context.reports]}
+    job.folder.finish(job.settings, job.inputs, facts, cost)
+    context.display.say(f"  done in {cost['seconds']:.1f} s")
 
 
 def _plain(part: Any) -> Any:
@@ -245,16 +204,17 @@ def _plain(part: Any) -> Any:
     return part
 
 
-def _without_paths(settings: Any, place: str = "") -> Any:
+def _of_the_result(settings: Any, place: str = "") -> Any:
+    """Leave out the settings that name a file or say how the work is done."""
     if isinstance(settings, Mapping):
-        parts = {k: _without_paths(v, f"{place}.{k}") for k, v in settings.items()}
-        return {
-            k: v
-            for k, v in parts.items()
-            if isinstance(v, Mapping) or not names_file(f"{place}.{k}")
-        }
+        kept = {}
+        for key, value in settings.items():
+            at = f"{place}.{key}".lstrip(".")
+            if isinstance(value, Mapping) or not (names_file(at) or at in OF_THE_WORK):
+                kept[key] = _of_the_result(value, at)
+        return kept
     if isinstance(settings, list):
-        return [_without_paths(value, place) for value in settings]
+        return [_of_the_result(value, place) for value in settings]
     return settings
 
 

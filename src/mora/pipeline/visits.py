@@ -10,12 +10,15 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt64
 
-from mora.config import TokensConfig, VisitsMobility
-from mora.errors import ConfigError, MissingColumnError, TableError, examples
-from mora.geometry import PlaceIndex
+from mora.config import VisitsMobility
+from mora.errors import TableError
 from mora.graph.covisits import UserWeekBuilder, build_covisit_graph
+from mora.graph.privacy import ThresholdTable
+from mora.graph.storage import MobilityGraph
 from mora.pipeline.inputs import RunContext
-from mora.pipeline.mobility import Mobility, keep_inside, to_level
+from mora.pipeline.mobility import Mobility, keep_inside
+from mora.pipeline.places import PlaceCoder
+from mora.pipeline.spark.session import check_engine
 from mora.tables import (
     Problem,
     TableReport,
@@ -25,8 +28,8 @@ from mora.tables import (
     iso_weeks,
     read_batches,
 )
-from mora.tables.values import to_numbers
-from mora.tokens import GridTokens, H3Tokens, Tokens, ZoneTokens, parse_cells
+
+USUAL_GB = 2.0  # more makes counting no faster
 
 
 def mobility_from_visits(
@@ -42,10 +45,32 @@ def mobility_from_visits(
         mobility: where the visits are and how many users an edge needs.
         folder: where the graph and the temporary files go.
     """
+    check_engine(mobility)
+    places = PlaceCoder.for_tokens(context)
+    if mobility.engine == "spark":
+        from mora.pipeline.spark.covisits import covisits_on_spark as covisits
+    else:
+        covisits = covisits_in_process
+    graph, codes, table = covisits(context, mobility, places, folder)
+    context.display.say("  " + table.describe().replace("\n", "\n  "))
+    tokens = places.tokens(codes)
+    ordered = graph.reorder(tokens.encode(places.names(codes)))
+    return Mobility(tokens, ordered, facts={"privacy": table.to_json()})
+
+
+def covisits_in_process(
+    context: RunContext, mobility: VisitsMobility, places: PlaceCoder, folder: Path
+) -> tuple[MobilityGraph, UInt64[np.ndarray, " places"], ThresholdTable]:
+    """Count co-visits in this process.
+
+    Returns:
+        The graph, the codes of its places in their order, and what each threshold
+        would lose.
+    """
     records = folder / "records"
     shutil.rmtree(records, ignore_errors=True)
-    places = PlaceCoder.for_tokens(context)
-    builder = UserWeekBuilder(records)
+    memory_gb = context.config.memory_gb or USUAL_GB
+    builder = UserWeekBuilder(records, memory_gb=memory_gb)
     try:
         context.report(_collect(context, mobility, places, builder))
         with context.display.bar("Grouping by user and week", "files") as progress:
@@ -57,24 +82,21 @@ def mobility_from_visits(
             visits,
             folder / "counted",
             min_users=mobility.min_users,
+            memory_gb=memory_gb,
             progress=progress,
         )
-    context.display.say("  " + table.describe().replace("\n", "\n  "))
-    codes = visits.places[kept]
-    tokens = places.tokens(codes)
-    ordered = graph.reorder(tokens.encode(places.names(codes)))
-    return Mobility(tokens, ordered, facts={"privacy": table.to_json()})
+    return graph, visits.places[kept], table
 
 
 def _collect(
     context: RunContext,
     mobility: VisitsMobility,
-    places: "PlaceCoder",
+    places: PlaceCoder,
     builder: UserWeekBuilder,
 ) -> TableReport:
     """Read, check and hash the visits batch by batch into the builder."""
     source = context.source(mobility.table, "mobility.table")
-    columns = mobility.table.columns or _usual_columns(source, places)
+    columns = mobility.table.columns or usual_columns(source, places)
     salt, reports, done = secrets.token_bytes(32), [], 0
     total = count_rows(source)
     with context.display.bar("Reading visits", "visits") as progress:
@@ -92,15 +114,24 @@ def _collect(
             done += len(raw)
             progress(done, total or done)
     report = reduce(TableReport.merge, reports)
+    refuse_empty(report)
+    return report
+
+
+def refuse_empty(report: TableReport) -> None:
+    """Refuse visits of which none is left.
+
+    Raises:
+        TableError: with what was found, if there is none.
+    """
     if report.rows_kept == 0:
         raise TableError(
             f"{report.describe()}\nExpected at least one visit to a known place. Check "
             f"tokens.bounds and the ids or polygons of the zones."
         )
-    return report
 
 
-def _usual_columns(source: Path | pd.DataFrame, places: "PlaceCoder") -> dict[str, str]:
+def usual_columns(source: Path | pd.DataFrame, places: PlaceCoder) -> dict[str, str]:
     """Take a frame's columns under their own names; guess a file's."""
     point = ("x", "y") if places.config.kind == "grid" else ("lon", "lat")
     if not isinstance(source, pd.DataFrame):
@@ -127,106 +158,3 @@ def _weeks(frame: pd.DataFrame, mobility: VisitsMobility) -> np.ndarray:
     if "week" in frame:
         return frame["week"].to_numpy(np.int64)
     return iso_weeks(frame["time"], mobility.timezone or "UTC")
-
-
-class PlaceCoder:
-    """Places of visits as 64-bit codes, and codes as tokens.
-
-    Args:
-        config: the kind of token.
-        zones: the zones, where tokens are zones.
-    """
-
-    def __init__(self, config: TokensConfig, zones: ZoneTokens | None) -> None:
-        self.config = config
-        self.zones = zones
-        self.cells = PlaceIndex(config.resolution)
-
-    @classmethod
-    def for_tokens(cls, context: RunContext) -> "PlaceCoder":
-        """Build the coder that a run's ``tokens:`` ask for.
-
-        Raises:
-            ConfigError: if tokens are zones and no areas are given.
-        """
-        config = context.config.tokens
-        if config.kind != "zone":
-            return cls(config, None)
-        if config.areas is None:
-            raise ConfigError(
-                "tokens.areas: visits to zones need the zones' polygons; expected a "
-                "path and an id."
-            )
-        return cls(config, context.zones(config.areas))
-
-    @property
-    def kind(self) -> str:
-        """Name the columns that are expected: a grid has x and y instead."""
-        return "grid visits" if self.config.kind == "grid" else "visits"
-
-    def with_token(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Turn the x and y of a square grid into ids."""
-        if self.config.kind != "grid" or "token" in frame:
-            return frame
-        missing = [name for name in ("x", "y") if name not in frame]
-        if missing:
-            raise MissingColumnError("visits to a grid", missing, list(frame.columns))
-        given = frame[["x", "y"]].to_numpy(np.float64)
-        whole = (given == np.round(given)).all(axis=1)
-        if not whole.all():
-            raise TableError(
-                f"{(~whole).sum():,} of {len(frame):,} visits have no whole x and y "
-                f"(first: {examples(given[~whole][:3].tolist())}); expected columns "
-                f"and rows of the grid, from 1."
-            )
-        xy = given.astype(np.int64)
-        GridTokens.from_xy(xy, self.config.width, self.config.height)
-        token = self.config.height * (xy[:, 0] - 1) + xy[:, 1] - 1
-        return frame.drop(columns=["x", "y"]).assign(token=token)
-
-    def encode(
-        self, frame: pd.DataFrame
-    ) -> tuple[UInt64[np.ndarray, " rows"], np.ndarray]:
-        """Give the code of each row's place, and which rows have one."""
-        every = np.ones(len(frame), bool)
-        if self.config.kind == "grid":
-            ids, unread = to_numbers(frame["token"])
-            if unread.any():
-                raise TableError(
-                    f"{unread.sum():,} of {len(frame):,} visits name no cell of the "
-                    f"grid (first: {examples(frame['token'][unread].tolist())}); "
-                    f"expected whole numbers, height (x - 1) + (y - 1)."
-                )
-            return ids.astype(np.uint64), every
-        if self.zones is not None:
-            token = (
-                self.zones.find(frame["token"].to_numpy(str))
-                if "token" in frame
-                else self.zones.locate(frame[["lon", "lat"]].to_numpy())
-            )
-            return token.clip(min=0).astype(np.uint64), token >= 0
-        if "token" in frame:
-            row, distinct = pd.factorize(frame["token"])
-            cells = parse_cells(np.asarray(distinct, dtype=str))
-            return to_level(cells, self.config.resolution)[row], every
-        return self.cells.find(frame[["lon", "lat"]].to_numpy(np.float64)), every
-
-    def tokens(self, codes: UInt64[np.ndarray, " places"]) -> Tokens:
-        """Make the tokens of the places that are kept."""
-        config = self.config
-        if config.kind == "h3":
-            return H3Tokens.from_cells(codes)
-        if self.zones is not None:
-            row = codes.astype(np.int64)
-            return ZoneTokens.from_zones(
-                self.zones.ids[row], self.zones.polygons()[row]
-            )
-        ids = codes.astype(np.int64)
-        xy = np.column_stack([ids // config.height, ids % config.height]) + 1
-        return GridTokens.from_xy(xy, config.width, config.height, config.cell_km)
-
-    def names(self, codes: UInt64[np.ndarray, " places"]) -> np.ndarray:
-        """Give the own names of the places."""
-        if self.zones is not None:
-            return self.zones.ids[codes.astype(np.int64)]
-        return codes if self.config.kind == "h3" else codes.astype(np.int64)
