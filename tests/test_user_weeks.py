@@ -99,7 +99,7 @@ def test_groups_that_do_not_fit_are_refused_and_their_records_deleted(tmp_path):
 def test_too_many_places_are_refused_while_they_come(tmp_path):
     builder = UserWeekBuilder(tmp_path, memory_gb=0.02)
     message = (
-        r"Telling 3\d\d,\d\d\d places apart needs about 0.02 GB; 0.02 GB is allowed"
+        r"Telling 4\d\d,\d\d\d places apart needs about 0.03 GB; 0.02 GB is allowed"
     )
     with pytest.raises(MemoryLimitError, match=message):
         builder.add(*many_visits(visits=800_000, places=10**9))

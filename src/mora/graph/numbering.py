@@ -3,10 +3,9 @@
 import numpy as np
 from jaxtyping import Int32, UInt64
 
-from mora.kernels import kernel
+from mora.kernels import GOLDEN_GAMMA, kernel
 
 FIRST_SLOTS = 1024
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio
 
 
 class Numbering:
@@ -70,7 +69,7 @@ def _number(
 ) -> tuple[int, int]:
     """Number ``ids[done:]`` until the table is half full; give how far, and known."""
     for i in range(done, len(ids)):
-        place = np.int64((ids[i] * GOLDEN) >> shift)
+        place = np.int64((ids[i] * GOLDEN_GAMMA) >> shift)
         while slot[place] >= 0 and known_ids[slot[place]] != ids[i]:
             place = (place + 1) % len(slot)
         if slot[place] < 0:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, Int32, Int64, UInt32
 
 from mora.errors import GraphError
 from mora.graph.storage import MobilityGraph
-from mora.kernels import kernel
+from mora.kernels import kernel, mix_bits
 
 SHIFTS = (24, 16, 8, 0)  # the bytes of a 32-bit key, the highest first
 
@@ -151,23 +151,12 @@ def _last_keys(
 
 @kernel()
 def _hash(edge: int, count: int, seed: np.uint64) -> np.ndarray:
-    """Give each edge from ``edge`` on 32 random bits of its own, for each seed others.
-
-    Source: Steele et al. 2014, SplitMix64.
-    """
-    start = _mix(seed) + np.uint64(edge)
+    """Give each edge from ``edge`` on 32 random bits, for each seed others."""
+    start = mix_bits(seed) + np.uint64(edge)
     bits = np.empty(count, np.uint32)
     for k in range(count):
-        bits[k] = _mix(start + np.uint64(k)) >> np.uint64(32)
+        bits[k] = mix_bits(start + np.uint64(k)) >> np.uint64(32)
     return bits
-
-
-@kernel()
-def _mix(number: np.uint64) -> np.uint64:
-    number += np.uint64(0x9E3779B97F4A7C15)
-    number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    number = (number ^ (number >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return number ^ (number >> np.uint64(31))
 
 
 @kernel()

@@ -13,7 +13,7 @@ from mora.geometry import hilbert_order
 from mora.graph.array_file import ArrayFile
 from mora.graph.storage import MobilityGraph, read_graph
 from mora.graph.weights import WeightFile
-from mora.kernels import kernel
+from mora.kernels import GOLDEN_GAMMA, as_uniform, kernel, mix_bits
 from mora.progress import Progress, silent
 
 COUNTRY_KM = (4_000.0, 2_500.0)
@@ -144,14 +144,9 @@ def _scale(country: Country, edges: int, seed: int) -> float:
 
 @kernel()
 def _uniform(seed: int, row: int, column: int) -> float:
-    """Draw from [0, 1) for a pair. Source: Steele et al. 2014, SplitMix64."""
-    z = np.uint64(seed) * np.uint64(0xD1342543DE82EF95)
-    z += np.uint64(row) << np.uint64(32) | np.uint64(column)
-    z *= np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return (z >> np.uint64(11)) * 2.0**-53
+    """Draw from [0, 1) for a pair of places."""
+    pair = np.uint64(row) << np.uint64(32) | np.uint64(column)
+    return as_uniform(mix_bits(np.uint64(seed) * GOLDEN_GAMMA + pair))
 
 
 @kernel()

@@ -11,7 +11,7 @@ from numba import prange
 
 from mora.errors import GraphError
 from mora.graph.storage import MobilityGraph
-from mora.kernels import kernel
+from mora.kernels import GOLDEN_GAMMA, as_uniform, kernel, mix_bits
 from mora.line.alias import AliasTable, alias_table
 
 # Noise vertices are drawn by degree^0.75 (Mikolov et al. 2013; LINE, section 4.1.2).
@@ -122,13 +122,10 @@ def _start_states(threads: int, seed: int) -> UInt64[np.ndarray, "threads paddin
 
 @kernel()
 def _uniform(state: np.ndarray) -> float:
-    """Draw from [0, 1) with 53 bits. Source: Steele et al. 2014, SplitMix64."""
-    state[0] += np.uint64(0x9E3779B97F4A7C15)
-    z = state[0]
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return (z >> np.uint64(11)) * 2.0**-53
+    """Draw from [0, 1) and bring the generator one step on."""
+    uniform = as_uniform(mix_bits(state[0]))
+    state[0] += GOLDEN_GAMMA
+    return uniform
 
 
 @kernel()

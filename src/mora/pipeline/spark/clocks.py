@@ -88,7 +88,8 @@ def add_times(rows: DataFrame, timezone: str | None) -> DataFrame:
     """Add what times are in UTC and on the clocks of the zone.
 
     Source: :func:`mora.tables.visits.check_visits`. A clock time that occurs twice is
-    the first of the two; one that is skipped becomes the first time after the gap.
+    the first of the two; one that is skipped becomes the first time after the gap
+    (with pandas the next full hour, another time where a gap ends between hours).
 
     Args:
         rows: with ``time`` in microseconds, of UTC where ``time_zoned`` and else as
