@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mora.baselines import BASELINES, BaselineInput, Volume, baseline, embed_baselines
-from mora.baselines.harmonics import spherical_harmonics
 from mora.errors import MoraError
+from mora.harmonics import spherical_harmonics
 
 TOKENS = 6
 

@@ -290,6 +290,14 @@ EXCEPTIONS = {
         ),
         "names the section; each has whole runs in test_pipeline_kinds",
     ),
+    **dict.fromkeys(
+        (
+            f"{kind}Mobility.{name}"
+            for kind in ("Visits", "Flows", "Gravity")
+            for name in ("engine", "spark")
+        ),
+        "where the work is done must not change the result; see test_spark",
+    ),
     "RunConfig.folder": "says where the result is, not what; see test_cli",
     "TrainingConfig.checkpoint_seconds": "when, not what, is kept; see test_training",
     "TrainingConfig.accelerator": "must not change the result, and tests have a CPU "

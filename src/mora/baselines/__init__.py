@@ -1,6 +1,6 @@
 """What place vectors must beat: coordinates, movement alone, the raw features."""
 
-from mora.baselines import coordinates, harmonics, inputs
+from mora.baselines import coordinates, inputs
 from mora.baselines.registry import (
     BASELINES,
     Baseline,
@@ -20,6 +20,5 @@ __all__ = [
     "baseline",
     "coordinates",
     "embed_baselines",
-    "harmonics",
     "inputs",
 ]

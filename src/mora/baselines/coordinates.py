@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Float32
 
-from mora.baselines.harmonics import spherical_harmonics
 from mora.baselines.registry import BaselineInput, baseline
+from mora.harmonics import spherical_harmonics
 
 
 @baseline("lonlat")

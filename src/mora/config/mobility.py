@@ -7,7 +7,6 @@ from pydantic import Field
 from mora.config.inputs import TableInput
 from mora.config.section import Section
 
-
 SparkSetting = Annotated[str, Field(pattern=r"^spark\.")]
 SettingValue = Annotated[str, Field(coerce_numbers_to_str=True)]
 

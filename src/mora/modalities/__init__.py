@@ -8,6 +8,7 @@ from mora.modalities.demographics import build_demographics
 from mora.modalities.features import MODALITIES, Features, modality, read_features
 from mora.modalities.imagery import build_imagery
 from mora.modalities.poi import build_poi
+from mora.modalities.raster_sources import check_rasters
 from mora.modalities.table import build_table
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "build_imagery",
     "build_poi",
     "build_table",
+    "check_rasters",
     "modality",
     "read_features",
 ]

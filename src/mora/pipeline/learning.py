@@ -15,7 +15,7 @@ from mora.errors import ConfigError
 from mora.graph.sampling import normalise, sample_edges
 from mora.line import METHODS, embed
 from mora.memory import require_memory
-from mora.modalities import MODALITIES, Features, read_features
+from mora.modalities import MODALITIES, Features, check_rasters, read_features
 from mora.pipeline.inputs import RunContext, locate, read_array
 from mora.pipeline.mobility import read_mobility
 from mora.pipeline.rows import read_modality
@@ -88,11 +88,28 @@ def _build_features(
     options = {key: _located(value, key) for key, value in config.options.items()}
     builder = MODALITIES[config.kind]
     frame = read_modality(context, name, config, tokens)
-    if "progress" not in inspect.signature(builder).parameters:
-        return builder(tokens, frame, **options)
-    options.setdefault("cache_folder", folder / "text_cache")
-    with context.display.bar(f"Encoding {name}", "texts") as progress:
-        return builder(tokens, frame, progress=progress, **options)
+    known = inspect.signature(builder).parameters
+    unit = "texts" if "cache_folder" in known else "tokens"
+    with context.display.bar(f"Building {name}", unit) as progress:
+        offered = {"cache_folder": folder / "text_cache", "progress": progress}
+        if context.config.memory_gb is not None:
+            offered["memory_gb"] = context.config.memory_gb
+        settings = {key: offered[key] for key in offered if key in known}
+        return builder(tokens, frame, **{**settings, **options})
+
+
+def check_features(context: RunContext) -> None:
+    """Open the rasters, so that one that is no good is found before LINE.
+
+    Raises:
+        MoraError: saying which and why.
+    """
+    tokens = read_mobility(context.folder / "graph").tokens
+    for config in context.config.modalities.values():
+        if config.kind == "imagery":
+            options = {key: _located(v, key) for key, v in config.options.items()}
+            known = inspect.signature(check_rasters).parameters
+            check_rasters(tokens, **{k: options[k] for k in options if k in known})
 
 
 def check_line(config: LineConfig) -> None:
@@ -129,7 +146,7 @@ def check_modalities(modalities: Mapping[str, ModalityConfig]) -> None:
                 f"{', '.join([*MODALITIES, 'array'])}."
             )
         parameters = [*inspect.signature(MODALITIES[config.kind]).parameters.values()]
-        known = [parameter.name for parameter in parameters[2:]]
+        known = [p.name for p in parameters[2:] if p.name != "progress"]
         unknown = [key for key in config.options if key not in known]
         if unknown:
             raise ConfigError(

@@ -21,6 +21,7 @@ from mora.pipeline.flows import (
 )
 from mora.pipeline.inputs import RunContext
 from mora.pipeline.learning import (
+    check_features,
     check_training,
     run_embed,
     run_features,
@@ -84,7 +85,7 @@ STAGES = (
     Stage("line", "LINE pre-encoding", ("graph",), ("line", "seed"), run_line),
     Stage(
         "features", "Features of every place", ("graph",),
-        ("tokens", "modalities"), run_features,
+        ("tokens", "modalities"), run_features, check=check_features,
     ),
     Stage(
         "train", "Aligning the modalities with mobility", ("line", "features"),
