@@ -1,10 +1,11 @@
 """Visits to the weighted edges of weekly co-visits, beside DuckDB and scipy.
 
-All three get the same arrays and give the edges of two users or more, with weight and
+All three get the same arrays and make the edges of two users or more, with weight and
 distinct users; ours alone writes its records and its edges to disk.
 """
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from benchmarks.measure import in_turn, print_costs, print_ratio, quick_mode, ra
 from benchmarks.synthetic_visits import FIRST_CELL, Visits, synthetic_visits
 from mora.graph.covisits import RowBlocks, build_covisit_graph
 from mora.graph.privacy import ThresholdTable
+from mora.graph.storage import MobilityGraph
 from mora.graph.user_weeks import UserWeekBuilder, UserWeeks
 
 MIN_USERS = 2
@@ -45,115 +47,123 @@ SELECT low, high, sum(weeks)::BIGINT AS weight, count(*) AS users
 FROM of_user GROUP BY low, high HAVING count(*) >= {MIN_USERS}
 """
 
+Fingerprint = tuple[int, ...]
+
 
 @dataclass(frozen=True)
 class Case:
-    """How many visits of whom, and how often all sides do them."""
+    """How many visits of whom, and how often they are measured."""
 
-    name: str
     visits: int
     users: int
     heavy_tailed: bool
     repeats: int
 
+    @property
+    def name(self) -> str:
+        """Tell the case from the others."""
+        return f"covisits_{'heavy_tailed' if self.heavy_tailed else 'uniform'}"
 
-QUICK = [
-    Case("uniform", 1_000_000, 10_000, False, 1),
-    Case("heavy-tailed", 200_000, 2_000, True, 1),
-]
-QUICK_KERNEL = (2_000_000, 20_000)  # visits and users
-FULL = [
-    Case("uniform", 20_000_000, 200_000, False, 3),
-    Case("heavy-tailed", 20_000_000, 200_000, True, 1),
-]
-FULL_KERNEL = (20_000_000, 200_000)
+    def make(self) -> Visits:
+        """Make the visits."""
+        return synthetic_visits(
+            self.visits, users=self.users, heavy_tailed=self.heavy_tailed
+        )
+
+
+# For all sides, and then for ours alone, because the peers take too long.
+QUICK = [Case(1_000_000, 10_000, False, 1), Case(100_000, 1_000, True, 1)]
+QUICK_ALONE = Case(1_000_000, 10_000, True, 2)
+FULL = [Case(20_000_000, 200_000, False, 3), Case(5_000_000, 50_000, True, 1)]
+FULL_ALONE = Case(20_000_000, 200_000, True, 3)
 
 
 def main() -> None:
     """Print a table and the ratios of each case; the last is the least end to end."""
-    cases, kernel = (
-        (QUICK, QUICK_KERNEL) if quick_mode(__doc__) else (FULL, FULL_KERNEL)
-    )
+    quick = quick_mode(__doc__)
     numba.set_num_threads(min(THREADS, numba.config.NUMBA_NUM_THREADS))
-    measure_kernel(*kernel)
-    print_ratio("covisits_end_to_end_duckdb", min(map(compare, cases)), 2.5)
+    measure_alone(QUICK_ALONE if quick else FULL_ALONE)
+    least = min(map(compare, QUICK if quick else FULL))
+    print_ratio("covisits_end_to_end_duckdb", least, 2.5)
+
+
+def measure_alone(case: Case) -> None:
+    """Measure how fast pairs are counted, and time and memory from end to end."""
+    visits = case.make()
+    with tempfile.TemporaryDirectory() as scratch:
+        grouped = group(visits, Path(scratch))
+        table = ThresholdTable.empty(grouped.visitors, MIN_USERS)
+        kept = grouped.visitors >= MIN_USERS
+        blocks = RowBlocks(grouped, kept, table, MEMORY_GB)
+        sides = {
+            "mora, pairs alone": lambda: sum(1 for _ in blocks.counted()),
+            "mora, end to end": partial(our_edges, visits, Path(scratch)),
+        }
+        _, costs = in_turn(sides, case.repeats)
+    print_title(case, grouped)
+    print_costs(costs)
+    cpu = median(cost.cpu for cost in costs["mora, pairs alone"])
+    print_ratio("covisits_million_pairs_a_second", grouped.pairs() / cpu / 1e6, 80)
+    whole = costs["mora, end to end"]
+    print_ratio("covisits_one_minute", min(60 / cost.seconds for cost in whole), 1)
+    print_ratio("covisits_2_gb", min(2000 / cost.peak_mb for cost in whole), 1)
 
 
 def compare(case: Case) -> float:
-    """Measure all steps of one case; give the end-to-end ratio against DuckDB."""
-    visits = synthetic_visits(
-        case.visits, users=case.users, heavy_tailed=case.heavy_tailed
-    )
+    """Measure all sides on one case; give the end-to-end ratio against DuckDB."""
+    visits = case.make()
     database = connect(visits)
-    name = f"covisits_{case.name.replace('-', '_')}"
-    grouped = compare_distinct(name, visits, database, case)
-    print(f"{case.name}: {case.visits:,} visits, {grouped.pairs():,} pairs\n")
-    sides = {
-        "mora": partial(our_edges, visits),
-        "DuckDB": partial(duckdb_edges, database),
-        "scipy": partial(scipy_edges, visits),
-    }
-    results, costs = in_turn(sides, case.repeats)
-    require_same(results)
+    print_title(case, compare_distinct(case, visits, database))
+    with tempfile.TemporaryDirectory() as scratch:
+        sides = {
+            "mora": partial(our_edges, visits, Path(scratch)),
+            "DuckDB": partial(duckdb_edges, database),
+            "scipy": partial(scipy_edges, visits),
+        }
+        results, costs = in_turn(sides, case.repeats)
+        edges = {name: fingerprint() for name, fingerprint in results.items()}
+    if len(set(edges.values())) != 1:
+        raise SystemExit(f"{case.name}: the sides give different edges: {edges}")
     print_costs(costs)
-    ours = costs["mora"]
-    if case in FULL:
-        print_ratio(f"{name}_minute", min(60 / cost.seconds for cost in ours), 1)
-        print_ratio(f"{name}_2_gb", min(2000 / cost.peak_mb for cost in ours), 1)
-    print_ratio(f"{name}_end_to_end_scipy", ratio(costs["scipy"], ours), 1.2)
-    against = ratio(costs["DuckDB"], ours)
-    print_ratio(f"{name}_end_to_end_duckdb", against, 2.5)
+    ours, by_name = costs["mora"], f"{case.name}_end_to_end"
+    print_ratio(f"{by_name}_scipy", ratio(costs["scipy"], ours), 1.2)
+    print_ratio(f"{by_name}_duckdb", against := ratio(costs["DuckDB"], ours), 2.5)
     return against
 
 
 def compare_distinct(
-    name: str, visits: Visits, database: duckdb.DuckDBPyConnection, case: Case
+    case: Case, visits: Visits, database: duckdb.DuckDBPyConnection
 ) -> UserWeeks:
     """Measure the step from visits to distinct user, week and cell."""
-    sides = {
-        "mora, distinct": partial(group, visits),
-        "DuckDB, distinct": partial(database.execute, DISTINCT),
-    }
-    results, costs = in_turn(sides, case.repeats)
+    with tempfile.TemporaryDirectory() as scratch:
+        sides = {
+            "mora, distinct": partial(group, visits, Path(scratch)),
+            "DuckDB, distinct": partial(database.execute, DISTINCT),
+        }
+        results, costs = in_turn(sides, case.repeats)
     grouped = results["mora, distinct"]
-    places = database.execute(
-        "SELECT count(DISTINCT user) FROM was GROUP BY cell ORDER BY cell"
-    ).fetchnumpy()
-    pairs = database.execute(
-        "SELECT sum(n * (n - 1) // 2) FROM "
-        "(SELECT count(*) AS n FROM was GROUP BY user, week)"
-    ).fetchone()[0]
-    same = np.array_equal(next(iter(places.values())), grouped.visitors)
-    if not same or pairs != grouped.pairs():
-        raise SystemExit(f"{name}: mora and DuckDB give different distinct records")
+    visitors = "SELECT count(DISTINCT user) AS n FROM was GROUP BY cell ORDER BY cell"
+    weeks = "SELECT count(*) AS n FROM was GROUP BY user, week"
+    same = np.array_equal(
+        database.execute(visitors).fetchnumpy()["n"], grouped.visitors
+    )
+    size = database.execute(weeks).fetchnumpy()["n"]
+    if not same or (size * (size - 1) // 2).sum() != grouped.pairs():
+        raise SystemExit(f"{case.name}: mora and DuckDB give different records")
     print_costs(costs)
-    if case in FULL or not case.heavy_tailed:  # few visits cost less than the files
-        print_ratio(f"{name}_distinct", ratio(*reversed(list(costs.values()))), 3)
+    value = ratio(costs["DuckDB, distinct"], costs["mora, distinct"])
+    print_ratio(f"{case.name}_distinct", value, 3)
     return grouped
 
 
-def measure_kernel(visits: int, users: int) -> None:
-    """Measure the counting of pairs alone, in million pairs a CPU second."""
-    grouped = group(synthetic_visits(visits, users=users, heavy_tailed=True))
-    table = ThresholdTable.empty(grouped.visitors, MIN_USERS)
-    kept = grouped.visitors >= MIN_USERS
-    blocks = RowBlocks(grouped, kept, table, MEMORY_GB)
-    print(f"pairs alone: {grouped.pairs():,} pairs\n")
-    _, costs = in_turn({"mora": lambda: sum(1 for _ in blocks.counted())}, 3)
-    print_costs(costs)
-    cpu = median(cost.cpu for cost in costs["mora"])
-    print_ratio("covisits_million_pairs_a_second", grouped.pairs() / cpu / 1e6, 80)
-
-
-def require_same(results: dict[str, tuple[int, ...]]) -> None:
-    """Stop if the sides do not give the same edges."""
-    if len(set(results.values())) != 1:
-        raise SystemExit(f"the sides give different edges: {results}")
+def print_title(case: Case, grouped: UserWeeks) -> None:
+    """Print what the next table is about."""
+    print(f"{case.name}: {case.visits:,} visits, {grouped.pairs():,} pairs\n")
 
 
 def fingerprint(
     low: np.ndarray, high: np.ndarray, weight: np.ndarray, users: np.ndarray
-) -> tuple[int, ...]:
+) -> Fingerprint:
     """Sum up edges so that two sides can be compared; ``low`` and ``high`` are cells.
 
     Returns:
@@ -164,27 +174,28 @@ def fingerprint(
     return len(low), *(int(values.sum(dtype=np.uint64)) for values in sums)
 
 
-def group(visits: Visits) -> UserWeeks:
+def group(visits: Visits, scratch: Path) -> UserWeeks:
     """Let Mora group the visits, in batches as the pipeline reads them."""
-    with tempfile.TemporaryDirectory() as folder:
-        builder = UserWeekBuilder(Path(folder), memory_gb=MEMORY_GB)
-        for first in range(0, len(visits[0]), BATCH):
-            builder.add(*(column[first : first + BATCH] for column in visits))
-        return builder.group()
+    builder = UserWeekBuilder(scratch / "records", memory_gb=MEMORY_GB)
+    for first in range(0, len(visits[0]), BATCH):
+        builder.add(*(column[first : first + BATCH] for column in visits))
+    return builder.group()
 
 
-def our_edges(visits: Visits) -> tuple[int, ...]:
-    """Let Mora build the graph on disk."""
-    grouped = group(visits)
-    with tempfile.TemporaryDirectory() as folder:
-        graph, kept, _ = build_covisit_graph(
-            grouped, Path(folder), min_users=MIN_USERS, memory_gb=MEMORY_GB
-        )
-        cells = grouped.places[kept]
-        weight = np.asarray(graph.weight)
-        return fingerprint(
-            cells[graph.rows()], cells[graph.neighbour], weight, graph.users
-        )
+def our_edges(visits: Visits, scratch: Path) -> Callable[[], Fingerprint]:
+    """Let Mora build the graph on disk; give what tells its fingerprint."""
+    grouped = group(visits, scratch)
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    graph, kept, _ = build_covisit_graph(
+        grouped, folder, min_users=MIN_USERS, memory_gb=MEMORY_GB
+    )
+    return partial(fingerprint_of_graph, graph, grouped.places[kept])
+
+
+def fingerprint_of_graph(graph: MobilityGraph, cells: np.ndarray) -> Fingerprint:
+    """Sum up the edges of a graph whose nodes are the ``cells``."""
+    ends = (cells[graph.rows()], cells[graph.neighbour])
+    return fingerprint(*ends, np.asarray(graph.weight), graph.users)
 
 
 def connect(visits: Visits) -> duckdb.DuckDBPyConnection:
@@ -194,20 +205,20 @@ def connect(visits: Visits) -> duckdb.DuckDBPyConnection:
         f"SET threads = {THREADS}; SET memory_limit = '{PEER_MEMORY}'; "
         f"SET temp_directory = '{tempfile.gettempdir()}/mora_duckdb'"
     )
-    names = ("user", "week", "cell")
-    columns = (visits[0], visits[1].astype(np.int32), visits[2])
-    database.register("t", pa.table(dict(zip(names, columns, strict=True))))
+    user, week, cell = visits
+    week = week.astype(np.int32)
+    database.register("t", pa.table({"user": user, "week": week, "cell": cell}))
     return database
 
 
-def duckdb_edges(database: duckdb.DuckDBPyConnection) -> tuple[int, ...]:
-    """Let DuckDB make the edges with one statement."""
+def duckdb_edges(database: duckdb.DuckDBPyConnection) -> Callable[[], Fingerprint]:
+    """Let DuckDB make the table of edges with one statement."""
     database.execute(EDGES)
-    edges = database.execute("SELECT low, high, weight, users FROM edge").fetchnumpy()
-    return fingerprint(*edges.values())
+    columns = "SELECT low, high, weight, users FROM edge"
+    return lambda: fingerprint(*database.execute(columns).fetchnumpy().values())
 
 
-def scipy_edges(visits: Visits) -> tuple[int, ...]:
+def scipy_edges(visits: Visits) -> Callable[[], Fingerprint]:
     """Make the edges with sparse products, some rows at a time."""
     place, start, user, cells = distinct_records(visits)
     ones = np.ones(len(place), np.int32)
@@ -222,21 +233,18 @@ def scipy_edges(visits: Visits) -> tuple[int, ...]:
     ends = np.append(begins, len(order))
     visited = sp.csr_array((ones, week[order], ends), shape=(len(begins), shape[0]))
     first = np.searchsorted(place[order][begins], np.arange(len(cells) + 1))
-    sums = np.zeros(5, np.uint64)
-    for low in range(0, len(cells), ROWS):
-        high = min(low + ROWS, len(cells))
-        sums += rows_of_edges(visited, was, first[low : high + 1], low, cells)
-    return tuple(map(int, sums))
+    blocks = [
+        rows_of_edges(visited, was, first[low : low + ROWS + 1], low)
+        for low in range(0, len(cells), ROWS)
+    ]
+    row, column, weight, users = map(np.concatenate, zip(*blocks, strict=True))
+    return lambda: fingerprint(cells[row], cells[column], weight, users)
 
 
 def rows_of_edges(
-    visited: sp.csr_array,
-    was: sp.csr_array,
-    first: np.ndarray,
-    low: int,
-    cells: np.ndarray,
-) -> np.ndarray:
-    """Give the fingerprint of the edges of the places from ``low`` on."""
+    visited: sp.csr_array, was: sp.csr_array, first: np.ndarray, low: int
+) -> tuple[np.ndarray, ...]:
+    """Give both ends, weight and users of the edges of the places from ``low`` on."""
     by_user = sp.csr_array(visited[first[0] : first[-1]] @ was)
     ones = np.ones(by_user.shape[0], np.int32)
     columns = np.arange(by_user.shape[0])
@@ -250,8 +258,7 @@ def rows_of_edges(
         matrix.sort_indices()
     kept = users.data >= MIN_USERS
     row = np.repeat(np.arange(len(first) - 1) + low, np.diff(users.indptr))[kept]
-    ends = (cells[row], cells[users.indices[kept]])
-    return np.array(fingerprint(*ends, weight.data[kept], users.data[kept]), np.uint64)
+    return row, users.indices[kept], weight.data[kept], users.data[kept]
 
 
 def distinct_records(

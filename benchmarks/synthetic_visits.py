@@ -3,6 +3,7 @@
 import numpy as np
 
 from mora.geometry import hilbert_position
+from mora.kernels import as_uniform, kernel, mix_bits
 
 SIDE = 224  # cells a side: 50,176 in all
 FIRST_CELL = 0x0881F1D400000000  # like an H3 cell: large, and near cells have near ids
@@ -90,13 +91,10 @@ def _cells(person: np.ndarray, rank: np.ndarray, anchors: np.ndarray) -> np.ndar
     return (hilbert_position(x, y, 8) << 8).astype(np.uint64) + np.uint64(FIRST_CELL)
 
 
+@kernel()
 def _noise(place: np.ndarray, stream: int) -> np.ndarray:
-    """Give each place its own number in [0, 1).
-
-    Source: Steele et al. 2014, SplitMix64.
-    """
-    mixed = (place.astype(np.uint64) << np.uint64(2)) + np.uint64(stream)
-    mixed *= np.uint64(0x9E3779B97F4A7C15)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return (mixed >> np.uint64(11)).astype(np.float64) / 2**53
+    """Give each place its own number in [0, 1)."""
+    noise = np.empty(len(place))
+    for i in range(len(place)):
+        noise[i] = as_uniform(mix_bits(np.uint64(4 * place[i] + stream)))
+    return noise

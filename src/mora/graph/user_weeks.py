@@ -11,12 +11,13 @@ from jaxtyping import Int, Int32, UInt64
 from mora.errors import GraphError
 from mora.graph.grouping import Groups
 from mora.graph.numbering import Numbering
-from mora.kernels import kernel
+from mora.kernels import GOLDEN_GAMMA, kernel
 from mora.memory import GB, require_memory
 from mora.progress import Progress, silent
 
 BUCKETS = 32
 RECORD = np.dtype([("user", "u8"), ("week", "i4"), ("place", "i4")])
+RECENT_BITS = 12
 SMALLEST_GB = 0.02
 # Bytes that one visit takes: in a batch (its record and place), in the largest file
 # (its record, key and user), in the result (its place and half a user-week).
@@ -71,7 +72,7 @@ class UserWeekBuilder:
         self.memory_gb = memory_gb
         self.batch = int(memory_gb * GB / 4 / BATCH_BYTES)
         self.numbering = Numbering()
-        self.visits = 0
+        self.records = 0
 
     def add(
         self,
@@ -120,7 +121,7 @@ class UserWeekBuilder:
             order = np.argsort(self.numbering.ids)
             rank = np.empty(len(order), np.int32)
             rank[order] = np.arange(len(order), dtype=np.int32)
-            groups = Groups(len(order), self.visits)
+            groups = Groups(len(order), self.records)
             for number in range(BUCKETS):
                 path = self._file(number)
                 if path.exists():
@@ -138,29 +139,30 @@ class UserWeekBuilder:
         place: Int32[np.ndarray, " visits"],
     ) -> None:
         """Append the records to the files of their users."""
-        record = np.empty(len(user), RECORD)
-        ends = _spread(user, week, place, record)
+        fresh = _mark_fresh(user, week, place)
+        record = np.empty(np.count_nonzero(fresh), RECORD)
+        ends = _spread(user, week, place, fresh, record)
         for number, part in enumerate(np.split(record, ends[:-1])):
             if len(part):
                 with self._file(number).open("ab") as file:
                     file.write(part.data)
-        self.visits += len(user)
+        self.records += len(record)
 
     def _require_ready(self) -> None:
         """Refuse to group nothing, lost records, or more than memory holds."""
-        if self.visits == 0:
+        if self.records == 0:
             raise GraphError("no visits to build a graph from; expected at least one.")
         sizes = [file.stat().st_size for file in self.folder.glob("*.bin")]
         found = sum(sizes) // RECORD.itemsize
-        if found != self.visits:
+        if found != self.records:
             raise GraphError(
-                f"{self.folder} holds {found:,} of the {self.visits:,} visits that "
-                f"were added; expected all. Collect them again, into an empty folder."
+                f"{self.folder} holds {found:,} of the {self.records:,} records that "
+                f"were written; expected all. Collect them again, into an empty folder."
             )
         largest = max(sizes) // RECORD.itemsize
         self._require_room(
-            RESULT_BYTES * self.visits + FILE_BYTES * largest,
-            f"Grouping {self.visits:,} visits by user and week",
+            RESULT_BYTES * self.records + FILE_BYTES * largest,
+            f"Grouping {self.records:,} visits by user and week",
         )
 
     def _require_room(self, needed: int, work: str) -> None:
@@ -193,17 +195,41 @@ def _require_weeks(week: Int[np.ndarray, " visits"]) -> None:
 
 
 @kernel()
+def _mark_fresh(user: np.ndarray, week: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Mark the visits that do not repeat a recent one.
+
+    Of visits with the same hash only the latest is remembered, so the table fits the
+    cache. Repeats that it misses are removed by grouping.
+    """
+    fresh, latest = np.empty(len(user), np.bool_), np.zeros(2**RECENT_BITS, np.int64)
+    for i in range(len(user)):
+        when_and_where = (np.uint64(place[i]) << np.uint64(8)) ^ np.uint64(week[i])
+        mixed = (user[i] ^ when_and_where) * GOLDEN_GAMMA
+        slot = mixed >> np.uint64(64 - RECENT_BITS)
+        j = latest[slot]
+        fresh[i] = (user[j] != user[i]) | (week[j] != week[i]) | (place[j] != place[i])
+        latest[slot] = i
+    fresh[:1] = True  # an empty slot points to the first
+    return fresh
+
+
+@kernel()
 def _spread(
-    user: np.ndarray, week: np.ndarray, place: np.ndarray, record: np.ndarray
+    user: np.ndarray,
+    week: np.ndarray,
+    place: np.ndarray,
+    fresh: np.ndarray,
+    record: np.ndarray,
 ) -> np.ndarray:
-    """Fill ``record`` in the order of the users' files; give where each file ends."""
+    """Put fresh visits in the order of the users' files; give where each file ends."""
     at = np.zeros(BUCKETS + 1, np.int64)
     for i in range(len(user)):
-        at[user[i] % np.uint64(BUCKETS) + np.uint64(1)] += 1
+        at[user[i] % np.uint64(BUCKETS) + np.uint64(1)] += fresh[i]
     at = np.cumsum(at)[:-1].copy()
     for i in range(len(user)):
-        bucket = user[i] % np.uint64(BUCKETS)
-        to = record[at[bucket]]
-        to.user, to.week, to.place = user[i], week[i], place[i]
-        at[bucket] += 1
+        if fresh[i]:
+            bucket = user[i] % np.uint64(BUCKETS)
+            to = record[at[bucket]]
+            to.user, to.week, to.place = user[i], week[i], place[i]
+            at[bucket] += 1
     return at

@@ -67,12 +67,12 @@ def _count(
     """Count pairs in Spark and build the graph from them.
 
     Args:
-        visits: distinct ``user``, ``week`` and ``code``.
+        visits: distinct ``user``, ``week`` and ``code``, spread by user.
         min_users: distinct users per edge and per place.
         exchange: where Spark leaves what it counted.
         folder: where the graph's files go.
     """
-    visits = visits.repartition("user").persist(StorageLevel.MEMORY_AND_DISK)
+    visits = visits.persist(StorageLevel.MEMORY_AND_DISK)
     seen = visits.select("code", "user").distinct().groupBy("code")
     counted = seen.agg(F.count("*").alias("users"))
     places = fetch(counted, exchange / "places", "code")

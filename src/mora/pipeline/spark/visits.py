@@ -50,7 +50,8 @@ def user_weeks(
         secret: of this run; never written.
 
     Returns:
-        ``user``, ``week`` and ``code``, no row twice; and the report.
+        ``user``, ``week`` and ``code``, no row twice, a user's rows on one worker;
+        and the report.
 
     Raises:
         TableError: if the table is refused, as by
@@ -75,8 +76,9 @@ def user_weeks(
     findings.drop("in none of the zones", unknown)
     key = [name for name in ("token", "lon", "lat") if name in codes.columns]
     known = codes.where(F.col("code").isNotNull()).select(*key, "code")
-    found = good.join(known, key).select("user", "week", "code").distinct()
-    return found, findings.report()
+    found = good.join(known, key).select("user", "week", "code")
+    # One shuffle by user serves all that follows: repeats, pairs and their users.
+    return found.repartition("user").distinct(), findings.report()
 
 
 def _with_token(rows: DataFrame, config: TokensConfig) -> DataFrame:
