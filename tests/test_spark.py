@@ -611,8 +611,8 @@ def test_places_that_cannot_be_are_refused(tmp_path):
     refused("visits", r"Expected at least one visit", outside, lon="y", lat="x")
     swapped = {"bounds": [10, 0, 20, 5]}
     refused("visits", r"only with lon and lat swapped", swapped, lon="x", lat="k")
-    many = r"none of 1 places has 2 distinct users"
-    refused("visits", many, {"resolution": 0}, GraphError, lon="x", lat="x")
+    few = r"none of 2 places has 2 distinct users \(at most 1\)"
+    refused("visits", few, {"resolution": 9}, GraphError, lon="x", lat="x")
 
 
 @pytest.mark.slow
