@@ -147,3 +147,19 @@ def test_nothing_to_do_it_with_is_refused(given):
 def test_other_types_are_refused():
     with pytest.raises(MoraError, match="dtype is int64; expected float32 or float64"):
         spherical_harmonics(somewhere(1), dtype=np.int64)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_array_is_used_again(dtype):
+    lonlat = np.array([[10.0, 50], [-70, -20], [170, 89]])
+    out = np.full((3, 16), np.nan, dtype)
+    got = spherical_harmonics(lonlat, 4, dtype=dtype, out=out)
+    assert got is out
+    np.testing.assert_array_equal(out, spherical_harmonics(lonlat, 4, dtype=dtype))
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((3, 9), np.float64), ((3, 16), "f4")])
+def test_an_array_of_another_form_is_refused(shape, dtype):
+    message = r"out is float\d\d of shape .*; expected float64 of shape \(3, 16\)"
+    with pytest.raises(MoraError, match=message):
+        spherical_harmonics(np.zeros((3, 2)), 4, out=np.empty(shape, dtype))

@@ -19,6 +19,7 @@ from mora.pipeline.display import Display
 from mora.pipeline.folder import LAYOUT, StageFolder, fingerprint
 from mora.pipeline.inputs import RunContext, checksums, names_file
 from mora.pipeline.learning import check_line, check_modalities
+from mora.pipeline.spark.session import check_engine
 from mora.pipeline.stages import STAGES, Stage
 
 # Settings of how the work is done, not of what comes out: another value of theirs goes
@@ -81,6 +82,7 @@ def run(
     frames = _frames(settings, tables or {}, visits, flows)
     check_line(settings.line)
     check_modalities(settings.modalities)
+    check_engine(settings.mobility)
     path = Path(folder or settings.folder or Path("runs") / settings.name)
     context = RunContext(settings, path, display or Display(), frames)
     names = [stage.name for stage in STAGES]
