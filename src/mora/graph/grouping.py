@@ -14,13 +14,15 @@ class Groups:
     Args:
         places: how many there are.
         visits: how many records will come, at most.
+        weeks: the first and the last week of all.
     """
 
-    def __init__(self, places: int, visits: int) -> None:
+    def __init__(self, places: int, visits: int, weeks: tuple[int, int]) -> None:
         # Room for visits without any repeat; pages never written take no memory.
         self.place = np.empty(visits, np.int32)
         self.start = np.zeros(visits // 2 + 1, np.int64)
         self.user = np.empty(visits // 2, np.int32)
+        self.week_range = weeks
         self.visitors = np.zeros(places, np.int64)
         self._latest = np.full(places, -1, np.int32)
         self._records = self._weeks = self._users = 0
@@ -38,11 +40,11 @@ class Groups:
             GraphError: if users, weeks and places do not fit one sortable number.
         """
         numbering = Numbering()
-        user = numbering.number(np.ascontiguousarray(record["user"]))
+        user = numbering.number(record["user"])
         users = len(numbering.ids)
         # Users in the order of their ids, so that the order of visits changes nothing.
         user_rank = np.argsort(np.argsort(numbering.ids))
-        first, last = int(record["week"].min()), int(record["week"].max())
+        first, last = self.week_range
         week_bits, place_bits = (last - first).bit_length(), len(rank).bit_length()
         if users.bit_length() + week_bits + place_bits > 63:
             raise GraphError(
@@ -112,9 +114,9 @@ def _group(
                 here = key[i] & mask
                 place[records] = here
                 records += 1
-                if latest[here] != who:
-                    latest[here] = who
-                    visitors[here] += 1
+                # No branch: the processor could not foresee it.
+                visitors[here] += latest[here] != who
+                latest[here] = who
             i += 1
         if records == begin + 1:  # one place makes no pair
             records = begin

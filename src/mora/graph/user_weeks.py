@@ -22,7 +22,7 @@ SMALLEST_GB = 0.02
 # Bytes that one visit takes: in a batch (its record and place), in the largest file
 # (its record, key and user), in the result (its place and half a user-week).
 BATCH_BYTES, FILE_BYTES, RESULT_BYTES = 32, 48, 10
-PLACE_BYTES = 64
+PLACE_BYTES = 80
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +73,7 @@ class UserWeekBuilder:
         self.batch = int(memory_gb * GB / 4 / BATCH_BYTES)
         self.numbering = Numbering()
         self.records = 0
+        self.weeks: tuple[int, int] | None = None
 
     def add(
         self,
@@ -93,7 +94,7 @@ class UserWeekBuilder:
             OSError: if the disk is full; the record files are gone then.
         """
         with self._deleted_on_failure():
-            _require_weeks(week)
+            self._see_weeks(week)
             for first in range(0, len(user), self.batch):
                 part = slice(first, first + self.batch)
                 number = self.numbering.number(place[part])
@@ -121,16 +122,30 @@ class UserWeekBuilder:
             order = np.argsort(self.numbering.ids)
             rank = np.empty(len(order), np.int32)
             rank[order] = np.arange(len(order), dtype=np.int32)
-            groups = Groups(len(order), self.records)
+            groups = Groups(len(order), self.records, self.weeks)
             for number in range(BUCKETS):
                 path = self._file(number)
                 if path.exists():
-                    groups.add(np.fromfile(path, RECORD), rank)
+                    groups.add(np.memmap(path, RECORD, "r"), rank)
                     path.unlink()
                 progress(number + 1, BUCKETS)
             return UserWeeks(
                 self.numbering.ids[order], groups.visitors, *groups.grown()
             )
+
+    def _see_weeks(self, week: Int[np.ndarray, " visits"]) -> None:
+        """Widen the range of weeks; refuse weeks that a record cannot hold."""
+        if len(week) == 0:
+            return
+        low, high = int(week.min()), int(week.max())
+        span = np.iinfo(RECORD["week"])
+        if low < span.min or high > span.max:
+            raise GraphError(
+                f"weeks run from {low} to {high}; expected running numbers of weeks "
+                f"within 32 bits. Check the times."
+            )
+        first, last = self.weeks or (low, high)
+        self.weeks = (min(first, low), max(last, high))
 
     def _write(
         self,
@@ -182,16 +197,6 @@ class UserWeekBuilder:
             for number in range(BUCKETS):
                 self._file(number).unlink(missing_ok=True)
             raise
-
-
-def _require_weeks(week: Int[np.ndarray, " visits"]) -> None:
-    """Refuse weeks that a record cannot hold."""
-    span = np.iinfo(RECORD["week"])
-    if len(week) and not span.min <= week.min() <= week.max() <= span.max:
-        raise GraphError(
-            f"weeks run from {week.min()} to {week.max()}; expected running numbers "
-            f"of weeks within 32 bits. Check the times."
-        )
 
 
 @kernel()
