@@ -3,7 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mora.baselines import BASELINES, BaselineInput, Volume, baseline, embed_baselines
+from mora.baselines import (
+    BASELINES,
+    BaselineInput,
+    Reproduction,
+    Volume,
+    baseline,
+    embed_baselines,
+)
 from mora.errors import MoraError
 from mora.harmonics import spherical_harmonics
 
@@ -116,6 +123,29 @@ def test_unknown_baseline_is_refused(given):
         embed_baselines(["magic"], given)
 
 
+CHECKED = Reproduction("nothing", 0.0, 0.5, 1.0)
+
+
 def test_a_name_is_given_once():
+    again = baseline("line", group="input", source="", needs=(), reproduction=CHECKED)
     with pytest.raises(MoraError, match="baseline 'line' exists already"):
-        baseline("line")(BASELINES["volume"])
+        again(lambda given: given.line)
+
+
+def test_all_are_tuned_alike():
+    unfair = baseline(
+        "tuned",
+        group="input",
+        source="",
+        needs=(),
+        reproduction=CHECKED,
+        settings=({"a": 1}, {"a": 2}),
+    )
+    with pytest.raises(MoraError, match="has 2 settings; expected 1 or 4"):
+        unfair(lambda given: given.line)
+
+
+def test_reproduction_says_whether_the_value_was_reached():
+    assert str(CHECKED).startswith("reproduced: nothing: 0.5, expected 0 ± 1")
+    assert not replace(CHECKED, tolerance=0.1).reached
+    assert str(replace(CHECKED, measured=None)) == "not reproduced: nothing"

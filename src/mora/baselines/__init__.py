@@ -6,9 +6,11 @@ from mora.baselines.registry import (
     Baseline,
     BaselineInput,
     MissingInputError,
+    Reproduction,
     Volume,
     baseline,
     embed_baselines,
+    find_baseline,
 )
 
 __all__ = [
@@ -16,9 +18,11 @@ __all__ = [
     "Baseline",
     "BaselineInput",
     "MissingInputError",
+    "Reproduction",
     "Volume",
     "baseline",
     "coordinates",
     "embed_baselines",
+    "find_baseline",
     "inputs",
 ]

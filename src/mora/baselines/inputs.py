@@ -3,10 +3,16 @@
 import numpy as np
 from jaxtyping import Float, Float32
 
-from mora.baselines.registry import BaselineInput, baseline
+from mora.baselines.registry import BaselineInput, Reproduction, baseline
 
 
-@baseline("line")
+@baseline(
+    "line",
+    group="input",
+    source="Tang et al. 2015, LINE, second order",
+    needs=("line",),
+    reproduction=Reproduction("vectors of the run, unchanged", 0.0, 0.0, 0.0),
+)
 def line(given: BaselineInput) -> Float32[np.ndarray, "tokens dim"]:
     """Give the LINE vectors, which the encoder starts from.
 
@@ -16,7 +22,13 @@ def line(given: BaselineInput) -> Float32[np.ndarray, "tokens dim"]:
     return given.require_line().astype(np.float32)
 
 
-@baseline("volume")
+@baseline(
+    "volume",
+    group="input",
+    source="sums of the mobility graph",
+    needs=("volume",),
+    reproduction=Reproduction("difference from log(1 + sums)", 0.0, 0.0, 0.0),
+)
 def volume(given: BaselineInput) -> Float32[np.ndarray, "tokens 2"]:
     """Give log(1 + outflow) and log(1 + inflow): how busy a place is, no more.
 
@@ -28,7 +40,13 @@ def volume(given: BaselineInput) -> Float32[np.ndarray, "tokens 2"]:
     return np.column_stack(columns).astype(np.float32)
 
 
-@baseline("line+volume")
+@baseline(
+    "line+volume",
+    group="input",
+    source="LINE with the volume that it hides",
+    needs=("line", "volume"),
+    reproduction=Reproduction("difference from its two parts", 0.0, 0.0, 0.0),
+)
 def line_volume(given: BaselineInput) -> Float32[np.ndarray, "tokens dim"]:
     """Give LINE and, in one last column, log(1 + outflow + inflow).
 
@@ -43,7 +61,13 @@ def line_volume(given: BaselineInput) -> Float32[np.ndarray, "tokens dim"]:
     return np.column_stack([given.require_line(), total]).astype(np.float32)
 
 
-@baseline("raw")
+@baseline(
+    "raw",
+    group="input",
+    source="the modalities of the run",
+    needs=("features",),
+    reproduction=Reproduction("difference from the scaled columns", 0.0, 0.0, 0.0),
+)
 def raw(given: BaselineInput) -> Float32[np.ndarray, "tokens dim"]:
     """Give all raw features side by side, each column centred and scaled.
 

@@ -1,13 +1,19 @@
 """The registry of baselines, and what a run hands to each of them."""
 
+import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import scipy.sparse as sp
 from jaxtyping import Float, Float32
 
 from mora.errors import MoraError
+from mora.tokens import Tokens
+
+Group = Literal["input", "analytical", "pretrained", "trained"]
+TUNING_BUDGET = 4  # settings tried of every baseline that has any to try
 
 
 class MissingInputError(MoraError):
@@ -42,12 +48,22 @@ class BaselineInput:
         line: LINE vectors; None where none were trained.
         volume: movement per token; None without a mobility graph.
         features: raw features per modality; NaN where a token has none.
+        flows: movement from row to column, the diagonal included; symmetric where the
+            source knows no direction. None without a mobility graph.
+        neighbours: which tokens touch, symmetric, ones without a diagonal; None where
+            that is unknown.
+        tokens: the places; None where only arrays are known.
+        seed: of everything a baseline draws by chance.
     """
 
     lonlat: Float[np.ndarray, "tokens 2"] | None = None
     line: Float[np.ndarray, "tokens line"] | None = None
     volume: Volume | None = None
     features: Mapping[str, Float[np.ndarray, "tokens _"]] = field(default_factory=dict)
+    flows: sp.csr_array | None = None
+    neighbours: sp.csr_array | None = None
+    tokens: Tokens | None = None
+    seed: int = 0
 
     def require_lonlat(self) -> Float[np.ndarray, "tokens 2"]:
         """Give the coordinates, or refuse."""
@@ -73,22 +89,136 @@ class BaselineInput:
             raise MissingInputError("features", "Name a modality in the configuration.")
         return self.features
 
+    def require_flows(self) -> sp.csr_array:
+        """Give the movement between tokens, or refuse."""
+        if self.flows is None:
+            raise MissingInputError("mobility graph", "Run the stage `graph` first.")
+        return self.flows
 
-Baseline: TypeAlias = Callable[..., Float32[np.ndarray, "tokens dim"]]
+    def require_neighbours(self) -> sp.csr_array:
+        """Give which tokens touch, or refuse."""
+        if self.neighbours is None:
+            raise MissingInputError(
+                "neighbours", "Use H3 tokens or zones with outlines."
+            )
+        return self.neighbours
+
+    def require_tokens(self) -> Tokens:
+        """Give the places, or refuse."""
+        if self.tokens is None:
+            raise MissingInputError("places", "Evaluate on a run, not on arrays alone.")
+        return self.tokens
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """How a baseline was checked against what its authors, or others, report.
+
+    Attributes:
+        what: the quantity, and where its expected value comes from.
+        expected: that value; None if there is none to compare with here.
+        measured: ours.
+        tolerance: the largest difference that counts as reproduced.
+        command: what measures it.
+    """
+
+    what: str
+    expected: float | None = None
+    measured: float | None = None
+    tolerance: float = 0.0
+    command: str = ""
+
+    @property
+    def reached(self) -> bool:
+        """Say whether the measured value is within the tolerance."""
+        if self.expected is None or self.measured is None:
+            return False
+        return abs(self.measured - self.expected) <= self.tolerance
+
+    def __str__(self) -> str:
+        if self.expected is None or self.measured is None:
+            return f"not reproduced: {self.what}"
+        outcome = "reproduced" if self.reached else "not reproduced"
+        return (
+            f"{outcome}: {self.what}: {self.measured:.4g}, expected "
+            f"{self.expected:.4g} ± {self.tolerance:.2g}"
+        )
+
+
+Embed: TypeAlias = Callable[..., Float32[np.ndarray, "tokens dim"]]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A way to make vectors of places, to compare with.
+
+    Attributes:
+        name: key of the registry.
+        embed: :class:`BaselineInput` and options to vectors.
+        group: what kind it is.
+        source: author, year, title.
+        needs: inputs that it cannot do without, as attributes of
+            :class:`BaselineInput`.
+        needs_file: whether it reads a file that the user must name.
+        settings: the options tried when it is tuned, the published ones first; one
+            entry where there is nothing to tune.
+        reproduction: how it was checked.
+    """
+
+    name: str
+    embed: Embed
+    group: Group
+    source: str
+    needs: tuple[str, ...]
+    needs_file: bool
+    settings: tuple[Mapping[str, Any], ...]
+    reproduction: Reproduction
+
+    @property
+    def description(self) -> str:
+        """Give the first sentence of its documentation."""
+        return (self.embed.__doc__ or "").split("\n")[0]
+
+    def __call__(
+        self, given: BaselineInput, **options: Any
+    ) -> Float32[np.ndarray, "tokens dim"]:
+        """Embed with the given options."""
+        return self.embed(given, **options)
+
+
 BASELINES: dict[str, Baseline] = {}
 
 
-def baseline(name: str) -> Callable[[Baseline], Baseline]:
+def baseline(
+    name: str,
+    *,
+    group: Group,
+    source: str,
+    needs: tuple[str, ...],
+    reproduction: Reproduction,
+    needs_file: bool = False,
+    settings: tuple[Mapping[str, Any], ...] = ({},),
+) -> Callable[[Embed], Embed]:
     """Register a function from :class:`BaselineInput` to vectors under a name.
 
+    The arguments are the attributes of :class:`Baseline`.
+
     Raises:
-        MoraError: if the name is taken.
+        MoraError: if the name is taken, or another number of settings than one or
+            :data:`TUNING_BUDGET` is given.
     """
 
-    def register(embed: Baseline) -> Baseline:
+    def register(embed: Embed) -> Embed:
         if name in BASELINES:
             raise MoraError(f"baseline {name!r} exists already; choose another name.")
-        BASELINES[name] = embed
+        if len(settings) not in (1, TUNING_BUDGET):
+            raise MoraError(
+                f"baseline {name!r} has {len(settings)} settings; expected 1 or "
+                f"{TUNING_BUDGET}, the same tuning for all."
+            )
+        BASELINES[name] = Baseline(
+            name, embed, group, source, needs, needs_file, settings, reproduction
+        )
         return embed
 
     return register
@@ -115,12 +245,24 @@ def embed_baselines(
     """
     vectors, left_out = {}, {}
     for name in names:
-        if name not in BASELINES:
-            raise MoraError(
-                f"no baseline {name!r}; expected one of {', '.join(BASELINES)}."
-            )
         try:
-            vectors[name] = BASELINES[name](given, **(options or {}).get(name, {}))
+            chosen = find_baseline(name)
+            vectors[name] = chosen(given, **(options or {}).get(name, {}))
         except MissingInputError as reason:
             left_out[name] = str(reason)
     return vectors, left_out
+
+
+def find_baseline(name: str) -> Baseline:
+    """Give a registered baseline.
+
+    Raises:
+        MoraError: if there is none of the name, with the nearest ones.
+    """
+    if name in BASELINES:
+        return BASELINES[name]
+    near = difflib.get_close_matches(name, BASELINES, 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise MoraError(
+        f"no baseline {name!r}; expected one of {', '.join(BASELINES)}.{hint}"
+    )
