@@ -121,3 +121,9 @@ def test_an_unusable_task_is_refused(task, message):
 def test_unusable_pairs_are_refused(token, weight, message):
     with pytest.raises(MoraError, match=message):
         pooling_matrix(np.array([0]), np.array([token]), np.array([weight]), (1, 2))
+
+
+def test_what_stands_beside_the_labels_has_a_row_a_unit():
+    task = Task("x", np.arange(4.0), np.arange(4), groups={"income": np.array(["Q1"])})
+    with pytest.raises(MoraError, match=r"4 labels and \{'income': 1\} rows beside"):
+        task.check(4)

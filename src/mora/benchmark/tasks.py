@@ -1,6 +1,7 @@
 """A task: one label of some units, and how units are made of tokens."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -26,6 +27,12 @@ class Task:
         transform: ``log1p`` reads log(1 + label) instead, for counts.
         leaky: why the inputs give this label away; such a task is shown apart and
             left out of every mean.
+        scale: what a unit is; chooses the readout's settings as the paper does.
+        domain: ``social`` or ``economic``, for means of their own; may be empty.
+        regions: region of each unit, to leave whole regions out; None if unknown.
+        groups: name -> group of each unit, such as urban and rural, to tell errors
+            apart; empty text where unknown.
+        lonlat: middle of each unit in degrees; None where places are unknown.
     """
 
     name: str
@@ -34,6 +41,11 @@ class Task:
     pooling: sp.csr_array | None = None
     transform: Literal["log1p"] | None = None
     leaky: str | None = None
+    scale: Literal["grid", "county", "city"] = "grid"
+    domain: str = ""
+    regions: Int[np.ndarray, " units"] | None = None
+    groups: Mapping[str, Shaped[np.ndarray, " units"]] = field(default_factory=dict)
+    lonlat: Float[np.ndarray, "units 2"] | None = None
 
     def units(self) -> Int[np.ndarray, " known"]:
         """List the units that have both a label and a token."""
@@ -113,6 +125,13 @@ class Task:
                 f"blocks and units x tokens {shape}, where models have {tokens} "
                 f"tokens; expected one label and one block a unit. Labels of coarser "
                 f"units need `pooling`."
+            )
+        others = {"regions": self.regions, "lonlat": self.lonlat, **self.groups}
+        lengths = {name: len(v) for name, v in others.items() if v is not None}
+        if set(lengths.values()) - {len(self.labels)}:
+            raise MoraError(
+                f"task {self.name!r}: {len(self.labels)} labels and {lengths} rows "
+                f"beside them; expected one row a unit in each."
             )
         if self.pooling is not None:
             total = self.pooling.sum(axis=1)
