@@ -2,11 +2,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import Ridge, RidgeCV
 
 from mora.benchmark.readouts import (
     READOUTS,
+    RIDGE_GRID,
+    BlockedRidgeReadout,
+    FixedRidgeReadout,
     LightGBMReadout,
+    PaperReadout,
     RidgeReadout,
     leave_one_out_ridge,
     make_readout,
@@ -15,6 +19,7 @@ from mora.benchmark.scores import r_squared
 from mora.errors import MoraError
 
 SMALL = LightGBMReadout(trees=15)
+ALL = [SMALL, RidgeReadout(), BlockedRidgeReadout(), FixedRidgeReadout()]
 
 
 def problem(n: int = 600, dim: int = 6, seed: int = 0):
@@ -26,28 +31,34 @@ def problem(n: int = 600, dim: int = 6, seed: int = 0):
 
 
 @pytest.mark.parametrize(
-    "readout", [LightGBMReadout(trees=80, feature_share=1.0), RidgeReadout()]
+    "readout",
+    [
+        LightGBMReadout(trees=80, feature_share=1.0),
+        RidgeReadout(),
+        BlockedRidgeReadout(),
+        FixedRidgeReadout(),
+    ],
 )
 def test_planted_relation_is_recovered(readout):
     train_x, train_y, test_x, test_y = problem()
     assert r_squared(test_y, readout.fit_predict(train_x, train_y, test_x)) > 0.85
 
 
-@pytest.mark.parametrize("readout", [SMALL, RidgeReadout()])
+@pytest.mark.parametrize("readout", ALL)
 def test_same_input_gives_the_same_bits(readout):
     train_x, train_y, test_x, _ = problem()
     first, second = (readout.fit_predict(train_x, train_y, test_x) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
-@pytest.mark.parametrize("readout", [SMALL, RidgeReadout()])
+@pytest.mark.parametrize("readout", ALL)
 def test_missing_values_are_taken(readout):
     train_x, train_y, test_x, _ = problem()
     train_x[::3], test_x[::2, 0], train_x[:, 4] = np.nan, np.nan, np.nan
     assert np.isfinite(readout.fit_predict(train_x, train_y, test_x)).all()
 
 
-@pytest.mark.parametrize("readout", [SMALL, RidgeReadout()])
+@pytest.mark.parametrize("readout", ALL)
 def test_constant_features_give_the_mean(readout):
     _, train_y, _, _ = problem()
     train_x, test_x = np.ones((300, 2), np.float32), np.ones((7, 2), np.float32)
@@ -134,7 +145,13 @@ def test_ridge_keeps_the_spectrum():
 
 
 def test_paper_settings_are_those_of_the_paper():
-    grid, county = make_readout("lightgbm-paper"), make_readout("lightgbm-paper-county")
+    paper, county = (
+        make_readout("lightgbm-paper"),
+        make_readout("lightgbm-paper-county"),
+    )
+    grid = paper.for_scale("grid")
+    assert paper.for_scale("county") == county
+    assert paper.for_scale("city") == make_readout("ridge-1")
     assert grid == LightGBMReadout(1000, 0.05, 7, 63, 30, 1.0, 255)
     assert county == replace(grid, leaves=31, leaf_samples=50)
 
@@ -164,3 +181,141 @@ def test_leave_one_out_ridge_agrees_with_scikit_learn(rows, dim):
     theirs = RidgeCV(alphas=alphas).fit(x, y)
     ours = leave_one_out_ridge(x, y, alphas)
     np.testing.assert_allclose(ours, theirs.coef_, rtol=1e-6, atol=1e-9)
+
+
+def bound(readout, blocks=None):
+    """Give the predictions of rows 300..599 of the problem, trained on the others."""
+    train_x, train_y, test_x, _ = problem()
+    x = np.concatenate([train_x, test_x])
+    fit = readout.bind(x, np.arange(600) if blocks is None else blocks)
+    return fit(np.arange(300), train_y, np.arange(300, 600))
+
+
+@pytest.mark.parametrize("readout", [SMALL, RidgeReadout(), FixedRidgeReadout()])
+def test_a_bound_readout_predicts_the_same(readout):
+    train_x, train_y, test_x, _ = problem()
+    expected = readout.fit_predict(train_x, train_y, test_x)
+    np.testing.assert_array_equal(bound(readout), expected)
+
+
+def test_shared_bins_are_those_of_all_rows():
+    """Where every row trains there is nothing to share: the bits are the same."""
+    train_x, train_y, *_ = problem()
+    everything = np.arange(300)
+    own, shared = (
+        replace(SMALL, leaf_samples=5, shared_bins=option).bind(train_x, everything)(
+            everything, train_y, everything
+        )
+        for option in (False, True)
+    )
+    np.testing.assert_array_equal(own, shared)
+
+
+def test_shared_bins_change_a_little():
+    own, shared = bound(SMALL), bound(replace(SMALL, shared_bins=True))
+    _, _, _, test_y = problem()
+    assert not np.array_equal(own, shared)
+    assert abs(r_squared(test_y, own) - r_squared(test_y, shared)) < 0.05
+
+
+def test_shared_bins_serve_several_splits_and_few_rows():
+    train_x, train_y, *_ = problem()
+    fit = replace(SMALL, shared_bins=True).bind(train_x, np.arange(300))
+    for train in (np.arange(200), np.arange(100, 300), np.arange(6)):
+        first, second = (fit(train, train_y[train], np.arange(50)) for _ in range(2))
+        np.testing.assert_array_equal(first, second)
+
+
+def test_an_option_that_is_off_leaves_the_fingerprint_alone():
+    assert repr(SMALL) == (
+        "LightGBMReadout(trees=15, learning_rate=0.05, depth=7, leaves=63, "
+        "leaf_samples=30, feature_share=0.3, bins=63, threads=1, seed=0)"
+    )
+    assert "shared_bins=True" in repr(replace(SMALL, shared_bins=True))
+    assert "bins shared" in replace(SMALL, shared_bins=True).description
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "ridge", "ridge-blocked", "ridge-1"])
+def test_most_readouts_do_not_depend_on_the_scale(name):
+    assert make_readout(name).for_scale("county") == make_readout(name)
+
+
+def test_the_paper_readout_reads_as_for_cells():
+    train_x, train_y, test_x, _ = problem(n=120)
+    paper = PaperReadout(threads=1, seed=3)
+    assert paper.for_scale("grid").seed == 3
+    expected = paper.for_scale("grid").fit_predict(train_x, train_y, test_x)
+    got = paper.fit_predict(train_x, train_y, test_x)
+    np.testing.assert_array_equal(got, expected)
+    assert PaperReadout(threads=2).for_scale("county").threads == 2
+
+
+def test_fixed_ridge_is_that_of_scikit_learn():
+    train_x, train_y, test_x, _ = problem(n=60)
+    theirs = Ridge(alpha=1.0).fit(train_x.astype(float), train_y).predict(test_x)
+    got = make_readout("ridge-1").fit_predict(train_x, train_y, test_x)
+    np.testing.assert_allclose(got, theirs, rtol=1e-5)
+
+
+def test_fixed_ridge_depends_on_penalty_and_scale():
+    train_x, train_y, test_x, _ = problem(n=60)
+    first = FixedRidgeReadout().fit_predict(train_x, train_y, test_x)
+    second = FixedRidgeReadout(alpha=9.0).fit_predict(train_x, train_y, test_x)
+    third = FixedRidgeReadout().fit_predict(train_x / 3, train_y, test_x / 3)
+    assert not np.allclose(first, second)
+    np.testing.assert_allclose(second, third, rtol=1e-5)  # alpha goes with the square
+
+
+def test_blocked_ridge_agrees_with_a_search_over_folds():
+    """The oracle tries each penalty with scikit-learn, block by block."""
+    rng = np.random.default_rng(4)
+    x, blocks = rng.normal(size=(60, 8)), np.arange(60) % 4
+    y = x[:, 0] + 2 * rng.normal(size=60)
+
+    def ridge(train, test, penalty):
+        mean, offset = x[train].mean(axis=0), y[train].mean()
+        scale = np.sqrt(np.mean((x[train] - mean) ** 2))
+        fitted = Ridge(alpha=penalty * len(train), fit_intercept=False)
+        fitted.fit((x[train] - mean) / scale, y[train] - offset)
+        return fitted.predict((x[test] - mean) / scale) + offset
+
+    rows = np.arange(60)
+    errors = [
+        sum(
+            (
+                (ridge(rows[blocks != b], rows[blocks == b], a) - y[blocks == b]) ** 2
+            ).sum()
+            for b in range(4)
+        )
+        for a in RIDGE_GRID
+    ]
+    expected = ridge(rows, rows[:5], RIDGE_GRID[np.argmin(errors)])
+    got = BlockedRidgeReadout().bind(x, blocks)(rows, y, rows[:5])
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def test_blocks_raise_the_penalty_where_neighbours_give_the_answer_away():
+    """Columns that tell blocks apart read block levels, which helps no other block."""
+    rng = np.random.default_rng(5)
+    block = np.arange(300) // 10
+    level = rng.normal(size=30)
+    x = np.column_stack([np.eye(30)[block] * 3, rng.normal(size=300)])
+    y = level[block] + 0.5 * x[:, -1]
+    rows = np.arange(300)
+    free, blocked = (
+        readout.bind(x, block)(rows, y, rows)
+        for readout in (RidgeReadout(), BlockedRidgeReadout())
+    )
+    assert np.var(blocked) < 0.5 * np.var(free)
+    fewer = BlockedRidgeReadout(folds=2).bind(x, block)(rows, y, rows)
+    assert not np.array_equal(fewer, blocked)
+
+
+def test_one_block_is_divided_freely():
+    same = bound(BlockedRidgeReadout(), np.zeros(600, int))
+    np.testing.assert_array_equal(same, bound(BlockedRidgeReadout()))
+
+
+def test_the_nearest_readout_is_named():
+    with pytest.raises(MoraError, match="Did you mean 'ridge-blocked'"):
+        make_readout("ridge_blocked")

@@ -4,10 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mora.benchmark.splits import (
+    block_folds,
     blocked_splits,
     degree_blocks,
+    few_rows,
     group_blocks,
+    ordered_folds,
     random_splits,
+    shuffled_folds,
 )
 from mora.errors import MoraError
 
@@ -128,3 +132,66 @@ def test_rows_follow_their_zone():
 def test_a_row_without_a_zone_is_refused():
     with pytest.raises(MoraError, match="1 of 2 rows belong to none of the 1 zones"):
         group_blocks(np.array([0, -1]), np.zeros((1, 2)))
+
+
+def test_ordered_folds_by_hand():
+    splits = ordered_folds(5, 2)
+    assert [test.tolist() for _, test in splits] == [[0, 1, 2], [3, 4]]
+    assert splits[1][0].tolist() == [0, 1, 2]
+
+
+def test_shuffled_folds_cover_every_row_once():
+    for options in ({}, {"seed": 3}, {"repeat": 2}, {"folds": 7}):
+        splits = shuffled_folds(23, **options)
+        assert sorted(np.concatenate([test for _, test in splits])) == list(range(23))
+        sizes = [len(test) for _, test in splits]
+        assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"repeat": 1}, {"folds": 4}])
+def test_each_setting_of_shuffled_folds_matters(change):
+    first, second = shuffled_folds(40)[0], shuffled_folds(40, **change)[0]
+    assert first[1].tolist() != second[1].tolist()
+
+
+def test_block_folds_hold_blocks_out_once():
+    blocks = np.random.default_rng(0).integers(0, 12, 100) * 7 - 5
+    splits = block_folds(blocks, 4)
+    assert len(splits) == 4
+    assert sorted(np.concatenate([test for _, test in splits])) == list(range(100))
+    for train, test in splits:
+        assert not set(blocks[train]) & set(blocks[test])
+
+
+def test_fewer_blocks_than_folds_are_a_fold_each():
+    assert len(block_folds(np.array([4, 4, 9, 9, 1]), 5)) == 3
+
+
+def test_few_rows_are_nested_in_any_order_of_asking():
+    train = np.arange(100, 300)
+    few, more = few_rows(train, 5), few_rows(train, 40.0)
+    assert len(few) == 10
+    assert len(more) == 80
+    assert set(few) < set(more) < set(train)
+    assert few.tolist() == sorted(few)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"repeat": 1}])
+def test_each_setting_of_few_rows_matters(change):
+    train = np.arange(200)
+    assert few_rows(train, 5).tolist() != few_rows(train, 5, **change).tolist()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ordered_folds(3, 4), "3 samples cannot be divided into 4 folds"),
+        (lambda: shuffled_folds(9, 1), "9 samples cannot be divided into 1 folds"),
+        (lambda: block_folds(np.ones(6, int)), "6 samples in 1 blocks cannot be"),
+        (lambda: block_folds(np.arange(6), 1), "6 blocks cannot be divided into 1 f"),
+        (lambda: few_rows(np.arange(30), 10), "10 % of 30 training rows are 3; .* 50"),
+    ],
+)
+def test_impossible_folds_are_refused(call, message):
+    with pytest.raises(MoraError, match=message):
+        call()

@@ -15,7 +15,7 @@ ORDER = [
     *["errors", "kernels", "memory", "progress", "config", "geometry", "harmonics"],
     *["tables", "tokens", "sources", "graph", "line", "modalities", "encoder"],
     *["embeddings", "distill", "baselines", "benchmark", "trajectories", "explore"],
-    *["pipeline", "cli"],
+    *["pipeline", "experiments", "cli"],
 ]
 SLOW = ["torch", "pandas", "numba", "lightgbm", "sklearn", "scipy"]
 

@@ -18,7 +18,8 @@ from mora.errors import NoGeometryError
 from mora.graph.storage import MobilityGraph
 from mora.pipeline.inputs import RunContext
 from mora.pipeline.mobility import Mobility
-from mora.pipeline.tasks import read_tasks, token_blocks
+from mora.pipeline.tasks import read_tasks
+from mora.pipeline.units import token_blocks
 from mora.tokens import GridTokens, H3Tokens, ZoneTokens
 
 

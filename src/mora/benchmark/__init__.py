@@ -1,7 +1,8 @@
-"""The honest evaluation of place vectors: tasks, splits, readouts, report."""
+"""The honest evaluation of place vectors: tasks, protocols, readouts, report."""
 
 from mora.benchmark.compare import Comparison, compare_scores
 from mora.benchmark.evaluate import evaluate
+from mora.benchmark.fitting import Readout
 from mora.benchmark.leakage import Leak, find_leaks
 from mora.benchmark.readouts import READOUTS, make_readout
 from mora.benchmark.report import print_report, to_markdown
@@ -13,12 +14,14 @@ from mora.benchmark.splits import (
     group_blocks,
     random_splits,
 )
+from mora.benchmark.tables import to_csv
 from mora.benchmark.tasks import Task, pooling_matrix
 
 __all__ = [
     "READOUTS",
     "Comparison",
     "Leak",
+    "Readout",
     "Report",
     "ScoreFile",
     "ScoreKey",
@@ -33,5 +36,6 @@ __all__ = [
     "pooling_matrix",
     "print_report",
     "random_splits",
+    "to_csv",
     "to_markdown",
 ]

@@ -1,60 +1,79 @@
-"""The report as a table on the screen and in Markdown."""
+"""The report on the screen, in Markdown and in CSV."""
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import Float
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mora.benchmark.results import Report, summarise
+from mora.benchmark.results import Report
+from mora.benchmark.tables import ScoreTable, score_tables, to_csv
 
-
-@dataclass(frozen=True)
-class ScoreTable:
-    """Scores as text, ready to be drawn.
-
-    Attributes:
-        title: what the numbers are.
-        columns: headers; the first is that of the models' names.
-        rows: a model's name and its scores.
-        best: whether each score of each row is the highest of its column.
-    """
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-    best: list[list[bool]]
+__all__ = ["ScoreTable", "print_report", "remarks", "score_tables", "to_csv"]
+NARROWEST = 9  # of a column of scores with the gap before it
+GAIN = "gain"
+GAIN_NOTE = (
+    "The gain is by how many percent the first model's mean R2 exceeds that of the "
+    "best other model of the same column; blank where that is not above 0."
+)
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Draw the tables and remarks on a console: tasks as rows, so that it fits."""
+    """Draw the tables and remarks on a console: tasks as rows, so that it fits.
+
+    Models that do not fit beside each other are drawn below each other.
+    """
     for table in score_tables(report):
         console.print(Text(table.title, "italic"))
-        console.print(_drawn(table))
+        for part in _drawn(table, console.width):
+            console.print(part)
     for remark in remarks(report):
         console.print(Text(remark))
 
 
-def _drawn(table: ScoreTable) -> Table:
+def _drawn(table: ScoreTable, width: int) -> Iterator[Table]:
     """Lay a table out with a column a model and means alone, deviations last."""
-    drawn = Table(box=SIMPLE_HEAD, padding=0)
-    drawn.add_column("", no_wrap=True)
-    for model, *_ in table.rows:
-        drawn.add_column(Text(f"  {model}"), justify="right", no_wrap=True)
-    for position, task in enumerate(table.columns[1:]):
-        cells = [
-            Text(row[position + 1].split(" ")[0], "bold" if best[position] else "")
-            for row, best in zip(table.rows, table.best, strict=True)
-        ]
-        drawn.add_row(Text(task.split(" (")[0]), *cells)
-    if table.columns[-1] == "mean":
-        spread = [" ".join(row[-1].split(" ")[1:]) for row in table.rows]
-        drawn.add_row("over splits", *spread)
-    return drawn
+    tasks = [task.split(" (")[0] for task in table.columns[1:]]
+    # Long names of tasks may wrap: the scores beside them may not.
+    names = min(max(len(task) for task in [*tasks, "over splits"]), width // 3)
+    heads = [f"  {model}" for model, *_ in table.rows]
+    for group in _fitting([max(len(h), NARROWEST) for h in heads], width - names - 2):
+        drawn = Table(box=SIMPLE_HEAD, padding=0)
+        drawn.add_column("", max_width=names)
+        for position in group:
+            drawn.add_column(Text(heads[position]), justify="right", no_wrap=True)
+        shows_gain = bool(table.gains) and group[-1] == len(heads) - 1
+        if shows_gain:
+            drawn.add_column(f"  {GAIN}", justify="right", no_wrap=True)
+        for row, task in enumerate(tasks):
+            cells = [
+                Text(
+                    table.rows[position][row + 1].split(" ")[0],
+                    "bold" if table.best[position][row] else "",
+                )
+                for position in group
+            ]
+            gains = [f" {table.gains[row]}"] if shows_gain else []
+            drawn.add_row(Text(task), *cells, *gains)
+        if table.columns[-1] == "mean":
+            ends = [table.rows[position][-1] for position in group]
+            drawn.add_row("over splits", *(" ".join(e.split(" ")[1:]) for e in ends))
+        yield drawn
+
+
+def _fitting(widths: list[int], room: int) -> Iterator[list[int]]:
+    """Group columns, in order, so that each group and a gain fit into the room."""
+    group: list[int] = []
+    used = 0
+    for position, width in enumerate(widths):
+        if group and used + width > room - NARROWEST:
+            yield group
+            group, used = [], 0
+        group.append(position)
+        used += width
+    yield group
 
 
 def to_markdown(report: Report) -> str:
@@ -69,24 +88,11 @@ def to_markdown(report: Report) -> str:
                 for cell, top in zip(cells, best, strict=True)
             ]
             lines.append(_markdown_row([model, *bold]))
+        if table.gains:
+            lines.append(_markdown_row([GAIN, *table.gains]))
         parts += [f"**{table.title}**", "\n".join(lines)]
     parts.append("\n".join(f"- {remark}" for remark in remarks(report)))
     return "\n\n".join(parts) + "\n"
-
-
-def score_tables(report: Report) -> Iterator[ScoreTable]:
-    """Give one table per readout and protocol, then those of tasks given away."""
-    for tasks, addition in (
-        (report.fair_tasks, ""),
-        (list(report.leaky), "; given away by the inputs, in no mean"),
-    ):
-        for readout, description in report.readouts.items() if tasks else ():
-            for protocol in report.protocols:
-                title = (
-                    f"R2, {protocol} splits ({report.splits}), {description}; mean ± "
-                    f"standard deviation over splits{addition}"
-                )
-                yield _score_table(report, title, readout, protocol, tasks)
 
 
 def remarks(report: Report) -> list[str]:
@@ -95,6 +101,13 @@ def remarks(report: Report) -> list[str]:
     said += [f"Warning: {warning}" for warning in report.warnings]
     said += [f"Given away: {task}: {why}" for task, why in report.leaky.items()]
     said += [f"Left out: {model}: {why}" for model, why in report.left_out.items()]
+    if len(report.models) > 1:
+        said.append(GAIN_NOTE)
+    if report.chosen:
+        said.append(
+            f"Tuned within the training rows: {', '.join(report.chosen)}; the settings "
+            f"taken are in the report's `chosen`."
+        )
     main = next(iter(report.readouts))
     for first, second in report.pairs if report.fair_tasks else ():
         said.append(_comparison(report, first, second, main, report.protocols[0]))
@@ -110,40 +123,14 @@ def _comparison(
     report: Report, first: str, second: str, readout: str, protocol: str
 ) -> str:
     found = report.compare(first, second, readout, protocol)
+    error = f"± {found.standard_error:.3f} (plain {found.plain_error:.3f})"
+    if math.isnan(found.standard_error):
+        error = "(error unknown from a single split)"
     return (
         f"{first} against {second} ({readout}, {protocol}): R2 {found.difference:+.3f} "
-        f"± {found.standard_error:.3f} (plain {found.plain_error:.3f}) over "
-        f"{found.tasks} tasks and {found.splits} splits; higher on {found.wins} of "
-        f"{found.tasks} tasks"
+        f"{error} over {found.tasks} tasks and {found.splits} splits; higher on "
+        f"{found.wins} of {found.tasks} tasks"
     )
-
-
-def _score_table(
-    report: Report, title: str, readout: str, protocol: str, tasks: list[str]
-) -> ScoreTable:
-    """Lay out models as rows and tasks as columns, their mean last."""
-    columns = ["model", *(f"{task} (n={report.samples[task]:,})" for task in tasks)]
-    scores = {m: report.table(m, readout, protocol, tasks) for m in report.models}
-    if tasks == report.fair_tasks and len(tasks) > 1:
-        columns.append("mean")
-        scores = {m: np.vstack([s, s.mean(axis=0)]) for m, s in scores.items()}
-    # The best model comes first, ours or not: by its last column, the mean.
-    scores = dict(sorted(scores.items(), key=lambda item: -item[1][-1].mean()))
-    means = np.array([table.mean(axis=1) for table in scores.values()])
-    return ScoreTable(
-        title=title,
-        columns=columns,
-        rows=[[m, *(_cell(row) for row in table)] for m, table in scores.items()],
-        best=(means == means.max(axis=0)).tolist(),
-    )
-
-
-def _cell(scores: Float[np.ndarray, " splits"]) -> str:
-    """Write mean and deviation; the mean alone for a single split."""
-    found = summarise(scores)
-    if found["std"] is None:
-        return f"{found['mean']:.3f}"
-    return f"{found['mean']:.3f} ± {found['std']:.3f}"
 
 
 def _markdown_row(cells: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,34 @@ class ScoreKey(NamedTuple):
     readout: str
     protocol: str
     split: int
+
+
+class FoldScore(NamedTuple):
+    """How well one named fold, such as a region, is predicted by itself.
+
+    Attributes:
+        units: number of units in it.
+        r2: around the fold's own mean; None where its labels are all equal.
+        rmse: root mean squared error, in units of the label.
+    """
+
+    units: int
+    r2: float | None
+    rmse: float
+
+
+class Score(NamedTuple):
+    """What a trial gives.
+
+    Attributes:
+        r2: of the predictions of all folds.
+        chosen: which candidate was taken for each fold; empty without a choice.
+        folds: score of each named fold; empty where folds are no places.
+    """
+
+    r2: float
+    chosen: tuple[int, ...] = ()
+    folds: Mapping[str, FoldScore] = {}
 
 
 def r_squared(
@@ -39,6 +68,20 @@ def r_squared(
     return float(1 - error / np.sum((truth - truth.mean()) ** 2))
 
 
+def fold_score(
+    truth: Float[np.ndarray, " n"], predicted: Float[np.ndarray, " n"]
+) -> FoldScore:
+    """Score one fold by itself.
+
+    Args:
+        truth: measured values.
+        predicted: predictions in the same unit and order.
+    """
+    r2 = r_squared(truth, predicted) if np.ptp(truth) > 0 else None
+    rmse = float(np.sqrt(np.mean((truth - predicted) ** 2)))
+    return FoldScore(len(truth), r2, rmse)
+
+
 class ScoreFile:
     """Finished scores in a file of JSON lines, one appended after each fit.
 
@@ -55,22 +98,26 @@ class ScoreFile:
 
     def __init__(self, path: Path):
         self.path = path
-        self._scores: dict[tuple[ScoreKey, str], float] = {}
+        self._scores: dict[tuple[ScoreKey, str], Score] = {}
         if path.exists():
             self._read()
 
-    def get(self, key: ScoreKey, fingerprint: str) -> float | None:
+    def get(self, key: ScoreKey, fingerprint: str) -> Score | None:
         """Give a finished score, or None."""
         return self._scores.get((key, fingerprint))
 
-    def add(self, key: ScoreKey, fingerprint: str, r2: float) -> None:
+    def add(self, key: ScoreKey, fingerprint: str, score: Score) -> None:
         """Append a score; one that is there already is not written twice."""
         if (key, fingerprint) in self._scores:
             return
-        record = {**key._asdict(), "fingerprint": fingerprint, "r2": r2}
+        record = {**key._asdict(), "fingerprint": fingerprint, "r2": score.r2}
+        if score.chosen:
+            record["chosen"] = list(score.chosen)
+        if score.folds:
+            record["folds"] = {name: list(fold) for name, fold in score.folds.items()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-        self._scores[key, fingerprint] = r2
+        self._scores[key, fingerprint] = score
 
     def _read(self) -> None:
         text = self.path.read_bytes()
@@ -82,12 +129,18 @@ class ScoreFile:
             try:
                 record = json.loads(line)
                 key = ScoreKey(*(record[field] for field in ScoreKey._fields))
-                self._scores[key, record["fingerprint"]] = float(record["r2"])
+                self._scores[key, record["fingerprint"]] = _read_score(record)
             except (ValueError, KeyError, TypeError) as error:
                 raise MoraError(
                     f"{self.path}, line {number} is no score ({error}). Delete the "
                     f"line, or the file to evaluate anew."
                 ) from error
+
+
+def _read_score(record: dict[str, Any]) -> Score:
+    """Read a score from its line."""
+    folds = {name: FoldScore(*fold) for name, fold in record.get("folds", {}).items()}
+    return Score(float(record["r2"]), tuple(record.get("chosen", ())), folds)
 
 
 def fingerprint(*parts: Any) -> str:

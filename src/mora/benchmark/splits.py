@@ -1,4 +1,4 @@
-"""Which units train a readout and which test it: at random, or whole blocks held out.
+"""Which units train a readout and which test it: single splits and folds.
 
 Near places resemble each other, so a random split mostly asks a model to fill gaps
 between known neighbours. Blocked splits hold out whole stretches of land.
@@ -12,6 +12,8 @@ from jaxtyping import Float, Int
 from mora.errors import MoraError, examples
 
 Split: TypeAlias = tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]  # train, test
+
+FEWEST_ROWS = 5  # training rows from which a few-label fit still says something
 
 
 def random_splits(
@@ -84,6 +86,97 @@ def blocked_splits(
     return splits
 
 
+def shuffled_folds(
+    n: int, folds: int = 5, seed: int = 0, repeat: int = 0
+) -> list[Split]:
+    """Divide rows into folds at random; each fold tests once.
+
+    Args:
+        n: number of rows.
+        folds: number of folds, >= 2.
+        seed: the same seed gives the same folds.
+        repeat: another division with the same seed.
+
+    Returns:
+        Ascending train and test rows of each fold; fold sizes differ by one at most.
+
+    Raises:
+        MoraError: if there are fewer rows than folds.
+    """
+    order = np.random.default_rng([seed, repeat, 2]).permutation(n)
+    return _fold_splits(order, folds)
+
+
+def ordered_folds(n: int, folds: int = 5) -> list[Split]:
+    """Divide rows into folds of consecutive rows, as unshuffled k-fold does.
+
+    Args:
+        n: number of rows.
+        folds: number of folds, >= 2.
+
+    Raises:
+        MoraError: if there are fewer rows than folds.
+    """
+    return _fold_splits(np.arange(n), folds)
+
+
+def block_folds(blocks: Int[np.ndarray, " n"], folds: int = 5) -> list[Split]:
+    """Divide rows into folds of whole blocks; each row tests once.
+
+    Args:
+        blocks: block of each row, any numbers.
+        folds: most folds; where there are fewer blocks, each is a fold.
+
+    Returns:
+        Ascending train and test rows of each fold, of about equally many rows: blocks
+        are dealt out by falling size (scikit-learn's ``GroupKFold``).
+
+    Raises:
+        MoraError: if there is only one block, or fewer than two folds are asked for.
+    """
+    from sklearn.model_selection import GroupKFold
+
+    found = len(np.unique(blocks))
+    if found < 2 or folds < 2:
+        raise MoraError(
+            f"{len(blocks)} samples in {found} blocks cannot be divided into {folds} "
+            f"folds; expected at least two of each. Use smaller blocks or a wider area."
+        )
+    return list(GroupKFold(min(folds, found)).split(blocks, groups=blocks))
+
+
+def few_rows(
+    train: Int[np.ndarray, " train"],
+    percent: float | int,
+    seed: int = 0,
+    repeat: int = 0,
+) -> Int[np.ndarray, " few"]:
+    """Keep a percentage of the training rows; fewer are always among more.
+
+    Args:
+        train: training rows of a split.
+        percent: part to keep, in (0, 100).
+        seed: the same seed gives the same rows.
+        repeat: number of the split.
+
+    Returns:
+        Rows of ``train``, ascending.
+
+    Raises:
+        MoraError: if fewer than :data:`FEWEST_ROWS` would be left.
+    """
+    kept = round(len(train) * percent / 100)
+    if kept < FEWEST_ROWS:
+        needed = int(np.ceil(100 * FEWEST_ROWS / percent))
+        raise MoraError(
+            f"{percent:g} % of {len(train)} training rows are {kept}; expected at "
+            f"least {FEWEST_ROWS}, which takes {needed} training rows. Use a higher "
+            f"percentage."
+        )
+    order = np.random.default_rng([seed, repeat, 1]).permutation(len(train))
+    return np.sort(train[order[:kept]])
+
+
 def degree_blocks(
     lonlat: Float[np.ndarray, "n 2"], degrees: float = 1.0
 ) -> Int[np.ndarray, " n"]:
@@ -145,6 +238,23 @@ def group_blocks(
             f"expected a zone for each. Leave these rows out, or give them one."
         )
     return degree_blocks(zone_lonlat, degrees)[zone_of_row]
+
+
+def _fold_splits(order: Int[np.ndarray, " n"], folds: int) -> list[Split]:
+    """Cut rows in the given order into folds."""
+    if not 2 <= folds <= len(order):
+        raise MoraError(
+            f"{len(order)} samples cannot be divided into {folds} folds; expected at "
+            f"least two folds and a sample for each. Give more labels, or use fewer "
+            f"folds."
+        )
+    fold = np.empty(len(order), dtype=np.int64)
+    for number, rows in enumerate(np.array_split(order, folds)):
+        fold[rows] = number
+    return [
+        (np.flatnonzero(fold != number), np.flatnonzero(fold == number))
+        for number in range(folds)
+    ]
 
 
 def _choose_blocks(

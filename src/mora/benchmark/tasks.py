@@ -43,9 +43,9 @@ class Task:
     leaky: str | None = None
     scale: Literal["grid", "county", "city"] = "grid"
     domain: str = ""
-    regions: Int[np.ndarray, " units"] | None = None
-    groups: Mapping[str, Shaped[np.ndarray, " units"]] = field(default_factory=dict)
-    lonlat: Float[np.ndarray, "units 2"] | None = None
+    regions: Int[np.ndarray, " _"] | None = None
+    groups: Mapping[str, np.ndarray] = field(default_factory=dict)
+    lonlat: Float[np.ndarray, "_ 2"] | None = None
 
     def units(self) -> Int[np.ndarray, " known"]:
         """List the units that have both a label and a token."""

@@ -1,5 +1,6 @@
 """What a run is told: YAML or a dictionary becomes frozen, checked settings."""
 
+from mora.config.evaluation import EvaluationConfig, GroupConfig, LabelsConfig
 from mora.config.inputs import AreaInput, TableInput
 from mora.config.loading import load_config
 from mora.config.mobility import (
@@ -13,9 +14,7 @@ from mora.config.mobility import (
 )
 from mora.config.run import (
     EncoderConfig,
-    EvaluationConfig,
     HeadConfig,
-    LabelsConfig,
     LineConfig,
     MapConfig,
     ModalityConfig,
@@ -32,6 +31,7 @@ __all__ = [
     "EvaluationConfig",
     "FlowsMobility",
     "GravityMobility",
+    "GroupConfig",
     "HeadConfig",
     "LabelsConfig",
     "LineConfig",

@@ -7,7 +7,9 @@ from mora.config.section import Section
 # Settings that name a file, wherever they stand; and mappings whose keys are the
 # user's own words, which name none.
 FILE_KEYS = ("path", "graph", "cells")
-OWN_WORDS = ("columns", "values", "transform", "given_away")
+OWN_WORDS = (
+    "columns", "values", "transform", "given_away", "domains", "descriptions",
+)  # fmt: skip
 
 
 class TableInput(Section):

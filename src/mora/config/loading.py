@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from mora.config.declarations import declared_labels
 from mora.config.inputs import FILE_KEYS, OWN_WORDS
 from mora.config.run import RunConfig
 from mora.errors import ConfigError, MissingFileError
@@ -24,7 +25,8 @@ def load_config(
 
     Args:
         config: a YAML file, or what one would hold. Paths in a file are relative to
-            its folder; in a dictionary, to the current one.
+            its folder; in a dictionary, to the current one. ``extends: FILE`` takes
+            what is not set from another file.
         changes: settings that go over those of ``config``, nested alike.
 
     Returns:
@@ -37,11 +39,9 @@ def load_config(
     """
     if isinstance(config, RunConfig):
         config = config.model_dump(mode="json")
-    origin, folder = "the configuration", Path.cwd()
-    if isinstance(config, str | Path):
-        origin, folder = str(config), Path(config).resolve().parent
-        config = _read_yaml(Path(config))
-    given = _absolute(merge(config, changes or {}), folder)
+    origin = str(config) if isinstance(config, str | Path) else "the configuration"
+    own = _with_paths(config)
+    given = _declared(merge(own, _absolute(changes or {}, Path.cwd())))
     preset = str(given.get("preset", "default"))
     return _validate(merge(read_preset(preset), given), origin)
 
@@ -66,6 +66,42 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, Mapping) and isinstance(under, Mapping)
         merged[key] = merge(under, value) if both else value
     return merged
+
+
+def _with_paths(
+    config: Path | str | Mapping[str, Any], above: tuple[Path, ...] = ()
+) -> dict[str, Any]:
+    """Read settings, over those of the file that they extend; paths are absolute.
+
+    Raises:
+        ConfigError: if files extend each other in a circle.
+    """
+    folder = Path.cwd()
+    if isinstance(config, str | Path):
+        file = Path(config).resolve()
+        if file in above:
+            circle = " -> ".join(path.name for path in (*above, file))
+            raise ConfigError(f"extends: {circle} is a circle; leave one out.")
+        above, folder = (*above, file), file.parent
+        config = _read_yaml(Path(config))
+    own = _absolute({k: v for k, v in config.items() if k != "extends"}, folder)
+    if config.get("extends") is None:
+        return own
+    return merge(_with_paths(folder / str(config["extends"]), above), own)
+
+
+def _declared(settings: dict[str, Any]) -> dict[str, Any]:
+    """Lay label tables over the declarations that they name."""
+    evaluation = settings.get("evaluation")
+    if not isinstance(evaluation, Mapping):
+        return settings
+    labels = [
+        merge(declared_labels(str(own["declared"])), own)
+        if isinstance(own, Mapping) and own.get("declared")
+        else own
+        for own in evaluation.get("labels") or ()
+    ]
+    return settings | {"evaluation": {**evaluation, "labels": labels}}
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

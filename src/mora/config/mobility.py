@@ -11,7 +11,18 @@ SparkSetting = Annotated[str, Field(pattern=r"^spark\.")]
 SettingValue = Annotated[str, Field(coerce_numbers_to_str=True)]
 
 
-class BigTable(Section):
+class Movement(Section):
+    """Movement between places, whatever it is read from.
+
+    Attributes:
+        edges: ``movement`` joins places that exchange people; ``neighbours`` joins
+            those that touch instead, to measure what movement is worth.
+    """
+
+    edges: Literal["movement", "neighbours"] = "movement"
+
+
+class BigTable(Movement):
     """A table that may outgrow one machine, and the engine that reads it.
 
     Attributes:
@@ -81,7 +92,7 @@ class GravityMobility(BigTable):
     decay_km: float = Field(20.0, gt=0)
 
 
-class RadiationMobility(Section):
+class RadiationMobility(Movement):
     """Flows simulated from population with the radiation model.
 
     Attributes:
@@ -103,7 +114,7 @@ class NeighboursMobility(Section):
     kind: Literal["neighbours"]
 
 
-class ArraysMobility(Section):
+class ArraysMobility(Movement):
     """A graph that is there already, as the released code keeps it.
 
     Attributes:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from mora.config.evaluation import EvaluationConfig
 from mora.config.inputs import AreaInput, TableInput
 from mora.config.mobility import Mobility
 from mora.config.section import Section
@@ -22,6 +23,8 @@ class TokensConfig(Section):
         width: columns of a square grid.
         height: rows of a square grid.
         cell_km: side of a grid cell.
+        only: a table of the places to keep, by ``id``; movement with all others is left
+            out, as if it had never been recorded.
     """
 
     kind: Literal["h3", "grid", "zone"] = "h3"
@@ -31,6 +34,7 @@ class TokensConfig(Section):
     width: int = Field(200, ge=1)
     height: int = Field(200, ge=1)
     cell_km: float = Field(0.5, gt=0)
+    only: TableInput | None = None
 
 
 class SampleConfig(Section):
@@ -51,13 +55,14 @@ class LineConfig(Section):
     """The pre-encoding of the full graph.
 
     Attributes:
-        method: closed form, sampled as published, or read from ``path``.
+        method: closed form, sampled as published, ``random`` numbers of the same size
+            instead of LINE, or read from ``path``.
         dim: width of LINE and of every later vector.
         path: ``.npy`` of one row a token; for ``given``.
         options: further arguments of the method.
     """
 
-    method: Literal["closed_form", "sampled", "given"] = "closed_form"
+    method: Literal["closed_form", "sampled", "random", "given"] = "closed_form"
     dim: int = Field(128, ge=1)
     path: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
@@ -101,13 +106,19 @@ class ModalityConfig(Section):
 
 
 class EncoderConfig(Section):
-    """The graph encoder.
+    """The encoder of mobility.
 
     Attributes:
+        kind: LightGCN over the graph, or a small network over each token's LINE vector
+            alone.
+        anchor: what all modalities are aligned to and whose side is exported:
+            ``mobility``, or the name of a modality.
         layers: propagation steps.
         normalisation: degrees from weights (released code) or from counts (paper).
     """
 
+    kind: Literal["lightgcn", "mlp"] = "lightgcn"
+    anchor: str = "mobility"
     layers: int = Field(2, ge=0)
     normalisation: Literal["weighted", "unweighted"] = "weighted"
 
@@ -141,56 +152,6 @@ class TrainingConfig(Section):
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
     accelerator: str = "auto"
     devices: int = Field(1, ge=1)
-
-
-class LabelsConfig(Section):
-    """Labels from one table.
-
-    Attributes:
-        table: columns ``id`` or ``lon``, ``lat``; ``weight`` averages several rows of
-            a token; and the labels, named under ``values``.
-        values: our name of each label -> their column.
-        unit: a label belongs to a token, or to a zone that several tokens make up.
-        pool: how tokens are averaged to a zone.
-        transform: label -> ``log1p``.
-        given_away: label -> the input that gives it away; printed apart, in no mean.
-    """
-
-    table: TableInput
-    values: dict[str, str]
-    unit: Literal["token", "zone"] = "token"
-    pool: Literal["mean", "population", "area"] = "mean"
-    transform: dict[str, Literal["log1p"]] = Field(default_factory=dict)
-    given_away: dict[str, str] = Field(default_factory=dict)
-
-
-class EvaluationConfig(Section):
-    """The first evaluation of a run.
-
-    Attributes:
-        labels: the tables of labels; none skips the evaluation.
-        blocks: blocked splits by squares of ``degrees``, holding zones together where
-            there are any; by H3 ``parent``; or by ``code``, the zones whose names
-            begin alike (two characters of a US county's code name its state).
-        degrees: side of a square.
-        parent_resolution: H3 level of ``parent`` blocks.
-        code_length: characters that ``code`` blocks share.
-        splits: random splits, and as many blocked ones.
-        setting: of LightGBM: ``quick`` (200 trees); ``paper`` (1000 trees, for cells)
-            or ``paper-county`` (1000 trees with fewer leaves, for larger units).
-        baselines: what to compare with.
-        harmonics_degree: degree of the spherical harmonics; its square is the width.
-    """
-
-    labels: tuple[LabelsConfig, ...] = ()
-    blocks: Literal["degrees", "parent", "code"] = "degrees"
-    degrees: float = Field(1.0, gt=0)
-    parent_resolution: int = Field(3, ge=0, le=15)
-    code_length: int = Field(2, ge=1)
-    splits: int = Field(5, ge=2)
-    setting: Literal["quick", "paper", "paper-county"] = "quick"
-    baselines: tuple[str, ...] = ("lonlat", "harmonics", "line", "line+volume", "raw")
-    harmonics_degree: int = Field(10, ge=1, le=64)
 
 
 class MapConfig(Section):

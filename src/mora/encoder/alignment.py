@@ -13,10 +13,14 @@ from mora.config import EncoderConfig, HeadConfig, TrainingConfig
 from mora.encoder.heads import make_head
 from mora.encoder.lightgcn import LightGCN, Operator, Propagation
 from mora.encoder.model import AlignedModel, ModalityBatch
+from mora.encoder.node_mlp import NodeMLP
 from mora.encoder.processes import own_part
 from mora.encoder.training import TrainingState, fit
 from mora.errors import RunError
 from mora.progress import Progress, silent
+
+# Feature rows of all tokens, and which tokens have them.
+Rows = tuple[Float[np.ndarray, "tokens _"], Bool[np.ndarray, " tokens"]]
 
 
 class LossOfBatch(nn.Module):
@@ -119,26 +123,27 @@ def build_model(
         operator: the normalised mobility graph in CSR form.
         widths: columns of each modality.
         heads: kind of head and temperature of each modality.
-        config: number of propagation layers.
-        seed: of the heads' weights.
+        config: kind of encoder, number of propagation layers, anchor.
+        seed: of the initial weights.
     """
     features = torch.from_numpy(np.array(line, dtype=np.float32))
-    mobility = LightGCN(features, Propagation(*operator), config.layers)
+    if config.kind == "mlp":
+        mobility = NodeMLP(features, _generator(seed, "mlp"))
+    else:
+        mobility = LightGCN(features, Propagation(*operator), config.layers)
     generator = _generator(seed, "heads")
     built = {
         name: make_head(heads[name].kind, columns, line.shape[1], generator)
         for name, columns in widths.items()
     }
     temperatures = {name: heads[name].temperature for name in widths}
-    return AlignedModel(mobility, built, temperatures)
+    return AlignedModel(mobility, built, temperatures, config.anchor)
 
 
 def align(
     line: Float[np.ndarray, "tokens dim"],
     operator: Operator,
-    features: Mapping[
-        str, tuple[Float[np.ndarray, "tokens _"], Bool[np.ndarray, " tokens"]]
-    ],
+    features: Mapping[str, Rows],
     heads: Mapping[str, HeadConfig],
     encoder: EncoderConfig,
     training: TrainingConfig,
@@ -161,25 +166,51 @@ def align(
         progress: told the epochs done and the most there can be.
 
     Returns:
-        The model with its best weights, and the losses.
+        The model with its best weights, and the losses. Without any modality there is
+        nothing to align: the model as it begins, after no epoch.
     """
     widths = {name: values.shape[1] for name, (values, _) in features.items()}
     model = build_model(line, operator, widths, heads, encoder, seed)
+    if not features:
+        return model, TrainingState()
+    task = AlignmentTask(model, _modalities(features), training, seed)
+    return model, fit(task, training, folder, progress=progress)
+
+
+def embed_tokens(
+    model: AlignedModel, features: Mapping[str, Rows]
+) -> Float[np.ndarray, "tokens dim"]:
+    """Give the embedding that is exported: the anchor's output, not normalised.
+
+    With mobility as the anchor it is the sum over the layers of LightGCN.
+
+    Args:
+        model: trained.
+        features: what it was trained on.
+    """
+    weights = model.mobility.features
     modalities = {
+        name: ModalityBatch(m.values.to(weights), m.present.to(weights.device))
+        for name, m in _modalities(features).items()
+    }
+    with torch.no_grad():
+        return model.embed(modalities).cpu().numpy().astype(np.float32)
+
+
+def mobility_vectors(model: AlignedModel) -> Float[np.ndarray, "tokens dim"]:
+    """Give the mobility side of the model, not normalised."""
+    with torch.no_grad():
+        return model.mobility().cpu().numpy().astype(np.float32)
+
+
+def _modalities(features: Mapping[str, Rows]) -> dict[str, ModalityBatch]:
+    return {
         name: ModalityBatch(
             torch.from_numpy(np.array(values, dtype=np.float32)),
             torch.from_numpy(np.array(present)),
         )
         for name, (values, present) in features.items()
     }
-    task = AlignmentTask(model, modalities, training, seed)
-    return model, fit(task, training, folder, progress=progress)
-
-
-def mobility_vectors(model: AlignedModel) -> Float[np.ndarray, "tokens dim"]:
-    """Give the embedding that is exported: the sum over layers, not normalised."""
-    with torch.no_grad():
-        return model.mobility().cpu().numpy().astype(np.float32)
 
 
 def _generator(seed: int, purpose: str) -> torch.Generator:

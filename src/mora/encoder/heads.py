@@ -10,7 +10,11 @@ HIDDEN = 64  # width between the two layers of the demographics head
 
 
 def make_head(
-    kind: Literal["linear", "mlp"], columns: int, dim: int, generator: torch.Generator
+    kind: Literal["linear", "mlp"],
+    columns: int,
+    dim: int,
+    generator: torch.Generator,
+    hidden: int = HIDDEN,
 ) -> nn.Module:
     """Build the head of one modality.
 
@@ -22,13 +26,14 @@ def make_head(
         columns: width of the features.
         dim: width of the shared space.
         generator: random numbers of the initial weights.
+        hidden: width between the two layers of ``mlp``.
     """
     if kind == "linear":
         return _linear(columns, dim, generator)
     return nn.Sequential(
-        _linear(columns, HIDDEN, generator),
+        _linear(columns, hidden, generator),
         nn.ReLU(),
-        _linear(HIDDEN, dim, generator),
+        _linear(hidden, dim, generator),
     )
 
 

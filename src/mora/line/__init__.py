@@ -11,9 +11,13 @@ from jaxtyping import Float32
 
 from mora.errors import ConfigError
 from mora.graph.storage import MobilityGraph
-from mora.line import closed_form, sampled
+from mora.line import closed_form, random_vectors, sampled
 
-METHODS = {"closed_form": closed_form.closed_form, "sampled": sampled.sampled}
+METHODS = {
+    "closed_form": closed_form.closed_form,
+    "sampled": sampled.sampled,
+    "random": random_vectors.random_vectors,
+}
 
 
 def embed(
@@ -28,11 +32,11 @@ def embed(
 
     Args:
         graph: the mobility graph.
-        method: ``closed_form`` or ``sampled``.
+        method: ``closed_form`` or ``sampled``, or ``random`` numbers instead.
         dim: length of the vectors, >= 1.
         seed: the same seed gives the same vectors.
         settings: the method's own, see :func:`mora.line.closed_form.closed_form` and
-            :func:`mora.line.sampled.sampled`.
+            :func:`mora.line.sampled.sampled`; ``random`` has ``scale``.
 
     Returns:
         One vector a token, not normalised; zero for tokens without edges.

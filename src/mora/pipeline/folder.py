@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 import time
@@ -18,7 +19,7 @@ from mora.errors import RunError
 
 MANIFEST = "manifest.json"
 STARTED = "started.json"
-LAYOUT = 3  # of the files in a run folder; another number makes every stage stale
+LAYOUT = 4  # of the files in a run folder; another number makes every stage stale
 PACKAGES = ("mora", "numpy", "torch", "numba", "lightgbm", "h3ronpy", "pyarrow")
 
 
@@ -56,6 +57,28 @@ class StageFolder:
         """Give the manifest, whatever the work was; nothing where there is none."""
         manifest = read_json(self.path / MANIFEST)
         return manifest if isinstance(manifest, dict) else {}
+
+    def take_from(self, run: Path) -> bool:
+        """Take the finished result of the same work from another run's folder.
+
+        Files are linked where the system can, and copied elsewhere; a stage that leaves
+        products beside its folder is not taken.
+
+        Args:
+            run: folder of the other run.
+
+        Returns:
+            Whether it was there.
+        """
+        other = StageFolder(run / self.path.name, self.fingerprint, self.products)
+        if self.products or other.manifest() is None:
+            return False
+        shutil.rmtree(self.path, ignore_errors=True)
+        part = self.path.with_name(self.path.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(other.path, part, copy_function=_link_or_copy)
+        part.rename(self.path)
+        return True
 
     def begin(self) -> None:
         """Make the folder ready; what an earlier try of the same work left stays.
@@ -107,6 +130,14 @@ class StageFolder:
         }
         write_json(self.path / MANIFEST, manifest)
         return manifest
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Link a file that nobody changes; copy it where links do not reach."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _sizes(folder: Path, names: Iterable[str]) -> dict[str, int]:

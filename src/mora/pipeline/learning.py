@@ -224,7 +224,7 @@ def run_train(context: RunContext, folder: Path) -> Facts:
     # Imported here: no other stage should wait for torch.
     from safetensors.torch import save_file
 
-    from mora.encoder.alignment import align, mobility_vectors
+    from mora.encoder.alignment import align, embed_tokens
     from mora.encoder.processes import process_rank
     from mora.encoder.training import CHECKPOINT
 
@@ -240,11 +240,14 @@ def run_train(context: RunContext, folder: Path) -> Facts:
     operator = normalise(graph.select(kept), by=config.encoder.normalisation)
     del kept  # as many bytes as the full graph has edges
     aligned = {k: m for k, m in config.modalities.items() if m.align}
+    features = {
+        name: _training_features(context, name, m) for name, m in aligned.items()
+    }
     with context.display.bar("Training", "epochs") as progress:
         model, state = align(
             line,
             operator,
-            {name: _training_features(context, name, m) for name, m in aligned.items()},
+            features,
             {name: modality.head for name, modality in aligned.items()},
             config.encoder,
             config.training,
@@ -254,20 +257,25 @@ def run_train(context: RunContext, folder: Path) -> Facts:
         )
     if process_rank() > 0:
         return {}
-    np.save(folder / "vectors.npy", mobility_vectors(model))
+    np.save(folder / "vectors.npy", embed_tokens(model, features))
     weights = {k: v.contiguous() for k, v in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors")
-    (folder / CHECKPOINT).unlink()
+    (folder / CHECKPOINT).unlink(missing_ok=True)  # nothing to align leaves none
     pd.DataFrame(state.history).to_csv(folder / "losses.csv", index_label="epoch")
+    training = (
+        f"best validation loss {state.best_loss:.4f} at epoch {state.best_epoch} of "
+        f"{state.epoch}"
+        if aligned
+        else "no modality to align: the mobility side as it begins"
+    )
     context.display.say(
-        f"  best validation loss {state.best_loss:.4f} at epoch {state.best_epoch} of "
-        f"{state.epoch}; {sampled:,} of {graph.edges:,} edges propagated"
+        f"  {training}; {sampled:,} of {graph.edges:,} edges propagated"
     )
     return {
         "sampled_edges": sampled,
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
-        "best_validation_loss": state.best_loss,
+        "best_validation_loss": state.best_loss if aligned else None,
     }
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def run(
     tables: Mapping[str, pd.DataFrame] | None = None,
     folder: Path | str | None = None,
     until: str = "map",
+    reuse: Sequence[Path] = (),
     display: Display | None = None,
 ) -> Embeddings | None:
     """Do a run, or go on with one that was stopped.
@@ -68,6 +70,8 @@ def run(
             as ``mobility.population`` or ``modalities.poi.inputs.0``.
         folder: where the run is kept, instead of what the configuration says.
         until: the last stage to do.
+        reuse: folders of other runs; a stage that one of them has done with the same
+            settings and inputs is taken from there.
         display: what shows text and progress; nothing by default.
 
     Returns:
@@ -92,14 +96,22 @@ def run(
     with joined_processes(settings.training.devices) as processes:
         if processes.rank > 0:
             return _take_part(context, stages, processes)
-        _lead(context, _plan(context, stages), processes)
+        _lead(context, _plan(context, stages), processes, reuse)
     product = path / "embeddings.parquet"
     return read_embeddings(product) if len(stages) > names.index("embed") else None
 
 
-def _lead(context: RunContext, jobs: Sequence[Job], processes: Processes) -> None:
+def _lead(
+    context: RunContext,
+    jobs: Sequence[Job],
+    processes: Processes,
+    reuse: Sequence[Path],
+) -> None:
     """Do every stage that is not done; for shared ones the other processes wait."""
     for job in jobs:
+        if not job.done():
+            context.folder.mkdir(parents=True, exist_ok=True)
+            any(job.folder.take_from(other) for other in reuse)
         if job.stage.name == "line":
             _check_ahead(context, jobs)
         with _others_intact(job, jobs):
@@ -132,7 +144,13 @@ def _plan(context: RunContext, stages: Sequence[Stage]) -> list[Job]:
         before = [marks[name] for name in stage.after]
         # Files count by content, not by name: a run may move with its inputs.
         marks[stage.name] = fingerprint(
-            [LAYOUT, stage.name, _of_the_result(settings), inputs, before]
+            [
+                LAYOUT,
+                stage.name,
+                _of_the_result(settings, stage.ignores),
+                inputs,
+                before,
+            ]
         )
         path = context.folder / stage.name
         folder = StageFolder(path, marks[stage.name], stage.products)
@@ -206,18 +224,26 @@ def _plain(part: Any) -> Any:
     return part
 
 
-def _of_the_result(settings: Any, place: str = "") -> Any:
-    """Leave out the settings that name a file or say how the work is done."""
+def _of_the_result(settings: Any, ignored: Sequence[str], place: str = "") -> Any:
+    """Leave out the settings that name a file, say how work is done, or are ignored."""
     if isinstance(settings, Mapping):
         kept = {}
         for key, value in settings.items():
             at = f"{place}.{key}".lstrip(".")
+            if any(_matches(at, pattern) for pattern in ignored):
+                continue
             if isinstance(value, Mapping) or not (names_file(at) or at in OF_THE_WORK):
-                kept[key] = _of_the_result(value, at)
+                kept[key] = _of_the_result(value, ignored, at)
         return kept
     if isinstance(settings, list):
-        return [_of_the_result(value, place) for value in settings]
+        return [_of_the_result(value, ignored, place) for value in settings]
     return settings
+
+
+def _matches(place: str, pattern: str) -> bool:
+    """Say whether a setting is one that a pattern names, step by step."""
+    steps, wanted = place.split("."), pattern.split(".")
+    return len(steps) == len(wanted) and all(map(fnmatch, steps, wanted))
 
 
 def _frames(

@@ -6,12 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mora.pipeline.evaluation import (
-    check_evaluation,
-    check_map,
-    run_evaluate,
-    run_map,
-)
+from mora.pipeline.evaluation import check_evaluation, run_evaluate
 from mora.pipeline.flows import (
     mobility_from_arrays,
     mobility_from_flows,
@@ -28,6 +23,8 @@ from mora.pipeline.learning import (
     run_line,
     run_train,
 )
+from mora.pipeline.mapping import check_map, run_map
+from mora.pipeline.restriction import restrict
 from mora.pipeline.visits import mobility_from_visits
 
 MOBILITY = {
@@ -43,7 +40,7 @@ MOBILITY = {
 def run_graph(context: RunContext, folder: Path) -> dict[str, Any]:
     """Turn records or flows into tokens and a graph."""
     config = context.config.mobility
-    mobility = MOBILITY[config.kind](context, config, folder)
+    mobility = restrict(context, MOBILITY[config.kind](context, config, folder))
     mobility.write(folder)
     tokens, graph = mobility.tokens, mobility.graph
     context.display.say(
@@ -68,6 +65,8 @@ class Stage:
         products: files in the run's folder that it may leave.
         check: refuses what the stage could not use, before the stages that take long.
         shared: all processes of a run do its work together; others are the first's.
+        ignores: settings within its sections that its result does not depend on; ``*``
+            stands for any name.
     """
 
     name: str
@@ -78,6 +77,7 @@ class Stage:
     products: tuple[str, ...] = ()
     check: Callable[[RunContext], None] | None = None
     shared: bool = False
+    ignores: tuple[str, ...] = ()
 
 
 STAGES = (
@@ -86,6 +86,7 @@ STAGES = (
     Stage(
         "features", "Features of every place", ("graph",),
         ("tokens", "modalities"), run_features, check=check_features,
+        ignores=("modalities.*.head", "modalities.*.align", "modalities.*.standardise"),
     ),
     Stage(
         "train", "Aligning the modalities with mobility", ("line", "features"),
@@ -97,7 +98,7 @@ STAGES = (
         ("embeddings.parquet",),
     ),
     Stage(
-        "evaluate", "Evaluation", ("train",), ("evaluation", "notes", "seed"),
+        "evaluate", "Evaluation", ("train",), ("evaluation", "notes"),
         run_evaluate, ("report.json", "report.md"), check_evaluation,
     ),
     Stage(

@@ -1,57 +1,105 @@
-"""Label tables become tasks: labels of tokens or of zones, and honest blocks."""
+"""Label tables become tasks: labels of their units, honest blocks, groups."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from mora.benchmark import Task, degree_blocks, group_blocks, pooling_matrix
-from mora.config import EvaluationConfig, LabelsConfig
-from mora.errors import MissingColumnError, TableError
+from mora.benchmark import Task
+from mora.config import GroupConfig, LabelsConfig
+from mora.errors import MissingColumnError
 from mora.modalities.rows import weighted_group_means
 from mora.pipeline.inputs import RunContext
 from mora.pipeline.mobility import Mobility
+from mora.pipeline.restriction import named_places
 from mora.pipeline.rows import read_numbers, token_of_rows
+from mora.pipeline.units import Units, find_units
 from mora.tables import Problem, TableReport
-from mora.tokens import GridTokens, Tokens
-
-GRID_BLOCK = 20  # cells a side
+from mora.tokens import Tokens
 
 
 def read_tasks(context: RunContext, mobility: Mobility) -> Iterator[Task]:
     """Read every label table and bring its labels to their units."""
     config = context.config.evaluation
-    blocks = token_blocks(config, mobility)
+    keep = None
+    if config.only is not None:
+        keep = named_places(context, config.only, "evaluation.only", mobility.tokens)
+    values = {
+        name: _group_values(context, name, group, mobility.tokens)
+        for name, group in config.groups.items()
+    }
     for number, labels in enumerate(config.labels):
         place = f"evaluation.labels.{number}.table"
         frame = read_numbers(context, named_labels(labels).table, place, [])
-        if labels.unit == "token":
-            values = token_labels(mobility.tokens, frame, labels)
-            unit_blocks, pooling = blocks, None
-        else:
-            values, unit_blocks, pooling = _zone_labels(mobility, frame, labels, config)
-        _report_unmet(context, mobility, frame, labels)
-        for column, name in enumerate(labels.values):
-            yield Task(
-                name,
-                values[:, column],
-                unit_blocks,
-                pooling,
-                labels.transform.get(name),
-                labels.given_away.get(name),
-            )
+        units = find_units(context, mobility, frame, labels)
+        _report_unmet(context, units, frame, labels)
+        yield from _tasks(
+            labels, frame, units, _groups(config.groups, values, units), keep
+        )
+
+
+def _tasks(
+    labels: LabelsConfig,
+    frame: pd.DataFrame,
+    units: Units,
+    groups: dict[str, np.ndarray],
+    keep: Bool[np.ndarray, " tokens"] | None,
+) -> Iterator[Task]:
+    values = _means(units.row, frame, labels, units.count)
+    if keep is not None:
+        values = np.where(units.inside(keep)[:, None], values, np.nan)
+    for column, name in enumerate(labels.values):
+        yield Task(
+            name,
+            values[:, column],
+            units.blocks,
+            units.pooling,
+            labels.transform.get(name),
+            labels.given_away.get(name),
+            scale_of(labels),
+            labels.domains.get(name, ""),
+            units.regions,
+            groups,
+            units.lonlat,
+        )
+
+
+def about_tasks(context: RunContext) -> dict[str, dict[str, Any]]:
+    """Say of each task of a run what it is: the columns of the paper's Table 1."""
+    tables = context.config.evaluation.labels
+    return {k: said for labels in tables for k, said in about_labels(labels).items()}
+
+
+def about_labels(labels: LabelsConfig) -> dict[str, dict[str, Any]]:
+    """Say of each label of a table what it is."""
+    return {
+        name: {
+            "description": labels.descriptions.get(name, column),
+            "domain": labels.domains.get(name, ""),
+            "unit": labels.unit,
+            "scale": scale_of(labels),
+            "transform": labels.transform.get(name, ""),
+            "source": labels.source,
+            "licence": labels.licence,
+            "year": labels.year,
+            "public": labels.public,
+        }
+        for name, column in labels.values.items()
+    }
+
+
+def scale_of(labels: LabelsConfig) -> Literal["grid", "county", "city"]:
+    """Give the scale that chooses a readout's settings."""
+    return labels.scale or ("county" if labels.unit in ("zone", "area") else "grid")
 
 
 def _report_unmet(
-    context: RunContext, mobility: Mobility, frame: pd.DataFrame, labels: LabelsConfig
+    context: RunContext, units: Units, frame: pd.DataFrame, labels: LabelsConfig
 ) -> None:
     """Count the label rows that meet no place of the run."""
-    if labels.unit == "zone":
-        unmet = ~frame["id"].isin(mobility.zones["zone"]).to_numpy()
-    else:
-        unmet = token_of_rows(mobility.tokens, frame) < 0
+    unmet = units.row < 0
     if unmet.any():
         shown = tuple(f"row {row + 1}" for row in frame.index[unmet][:3])
         problem = Problem("label meets no place", int(unmet.sum()), shown, "dropped")
@@ -80,106 +128,66 @@ def _means(
     labels: LabelsConfig,
     places: int,
 ) -> Float[np.ndarray, "places labels"]:
-    weight = frame["weight"] if "weight" in frame else pd.Series(1.0, frame.index)
     values = frame[list(labels.values)].to_numpy(np.float64)
-    return weighted_group_means(place, values, weight.to_numpy(float), places)
+    return weighted_group_means(place, values, _weight(frame), places)
 
 
-def _zone_labels(
-    mobility: Mobility,
-    frame: pd.DataFrame,
-    labels: LabelsConfig,
-    config: EvaluationConfig,
-) -> tuple[np.ndarray, Int[np.ndarray, " zones"], sp.csr_array]:
-    """Give labels, blocks and pooling of zones that several tokens make up.
+def _weight(frame: pd.DataFrame) -> Float[np.ndarray, " rows"]:
+    weight = frame["weight"] if "weight" in frame else pd.Series(1.0, frame.index)
+    return weight.to_numpy(float)
+
+
+# -------------------------------------------------------------------- groups
+
+
+def _group_values(
+    context: RunContext, name: str, group: GroupConfig, tokens: Tokens
+) -> Float[np.ndarray, " tokens"]:
+    """Average the column that groups are made from, for each token.
 
     Raises:
-        MissingColumnError: if the labels have no ids.
-        TableError: if the run has no zones, or none of the labels' zones is known.
+        MissingColumnError: if the table does not have it.
     """
-    zones = mobility.zones
-    if zones.empty:
-        raise TableError(
-            "labels of zones need zones in the run; its mobility has none. Expected "
-            "`unit: token`, or mobility kind gravity or radiation with a zone column."
-        )
-    if "id" not in frame:
-        raise MissingColumnError("labels of zones", ["id"], list(frame.columns))
-    names = np.unique(zones["zone"])
-    zone_of_row = pd.Index(names).get_indexer(frame["id"])
-    if (zone_of_row < 0).all():
-        raise TableError(
-            f"none of {len(frame)} labels names one of {len(names)} zones (first "
-            f"labels: {', '.join(frame['id'].head(3))}; first zones: "
-            f"{', '.join(names[:3])}). Check that both use the same ids."
-        )
-    values = _means(zone_of_row, frame, labels, len(names))
-    zone = np.searchsorted(names, zones["zone"])
-    token = zones["token"].to_numpy()
-    weight = {
-        "mean": np.ones(len(zones)),
-        "population": zones["population"].to_numpy(),
-        "area": mobility.tokens.areas_km2()[token],
-    }[labels.pool]
-    shape = (len(names), len(mobility.tokens))
-    if config.blocks == "code":
-        blocks = _code_blocks(names, config)
-    else:
-        middle = _zone_middles(mobility, zone, len(names))
-        blocks = degree_blocks(middle, config.degrees)
-    return values, blocks, pooling_matrix(zone, token, weight, shape)
+    columns = {**group.table.columns, "value": group.value}
+    table = group.table.model_copy(update={"columns": columns})
+    frame = read_numbers(context, table, f"evaluation.groups.{name}.table", [])
+    if "value" not in frame:
+        raise MissingColumnError(f"groups {name}", [group.value], list(frame.columns))
+    values = frame[["value"]].to_numpy(np.float64)
+    token = token_of_rows(tokens, frame)
+    return weighted_group_means(token, values, _weight(frame), len(tokens))[:, 0]
 
 
-def _zone_middles(
-    mobility: Mobility, zone: np.ndarray, zones: int
-) -> Float[np.ndarray, "zones 2"]:
-    """Give the population-weighted middle of each zone."""
-    token = mobility.zones["token"].to_numpy()
-    people = mobility.zones["population"].to_numpy()
-    centroids = mobility.tokens.centroids()[token]
-    return weighted_group_means(zone, centroids, people, zones)
+def _groups(
+    config: dict[str, GroupConfig],
+    values: dict[str, Float[np.ndarray, " tokens"]],
+    units: Units,
+) -> dict[str, np.ndarray]:
+    """Name the group of each unit."""
+    found = {}
+    for name, group in config.items():
+        of_unit = values[name]
+        if units.pooling is not None:
+            known = np.isfinite(of_unit)
+            total = units.pooling @ np.where(known, of_unit, 0.0)
+            share = units.pooling @ known.astype(np.float64)
+            of_unit = np.where(share > 0, total / np.where(share > 0, share, 1), np.nan)
+        found[name] = cut_groups(of_unit, group)
+    return found
 
 
-def token_blocks(
-    config: EvaluationConfig, mobility: Mobility
-) -> Int[np.ndarray, " tokens"]:
-    """Give the block of each token; no block divides a zone that an input came from.
+def cut_groups(values: Float[np.ndarray, " units"], group: GroupConfig) -> np.ndarray:
+    """Name the group of each value; empty where it is unknown.
 
     Args:
-        config: how blocks are made.
-        mobility: tokens and, where there are any, zones. A token belongs to the zone
-            with most of its people.
-
-    Returns:
-        Block numbers. On a grid without a place on Earth, squares of 20 x 20 cells.
-
-    Raises:
-        NoGeometryError: if the blocks need a place that the tokens do not have.
+        values: NaN where unknown.
+        group: cuts and names; quartiles of the known values without cuts.
     """
-    tokens = mobility.tokens
-    if config.blocks == "parent":
-        return _numbered(tokens.parents(config.parent_resolution))
-    if isinstance(tokens, GridTokens):
-        return _numbered((tokens.xy() - 1) // GRID_BLOCK @ [tokens.height, 1])
-    if mobility.zones.empty:
-        if config.blocks == "code":
-            return _code_blocks(tokens.names(), config)
-        return degree_blocks(tokens.centroids(), config.degrees)
-    names, zone = np.unique(mobility.zones["zone"], return_inverse=True)
-    order = np.argsort(mobility.zones["population"].to_numpy(), kind="stable")
-    main = np.zeros(len(tokens), np.int64)  # every token of a run with zones is in one
-    main[mobility.zones["token"].to_numpy()[order]] = zone[order]
-    if config.blocks == "code":
-        return _code_blocks(names, config)[main]
-    middle = _zone_middles(mobility, zone, len(names))
-    return group_blocks(main, middle, config.degrees)
-
-
-def _numbered(blocks: np.ndarray) -> Int[np.ndarray, " n"]:
-    return np.unique(blocks, return_inverse=True)[1]
-
-
-def _code_blocks(
-    names: Sequence[str] | np.ndarray, config: EvaluationConfig
-) -> np.ndarray:
-    return _numbered(np.array([name[: config.code_length] for name in names]))
+    known = np.isfinite(values)
+    cuts = group.at
+    if cuts is None:
+        cuts = np.quantile(values[known], [0.25, 0.5, 0.75]) if known.any() else [0] * 3
+    names = np.array(group.names)[
+        np.searchsorted(cuts, values, side="right").clip(max=len(group.names) - 1)
+    ]
+    return np.where(known, names, "")

@@ -1,20 +1,12 @@
-"""The command line: one run, or one stage at a time."""
+"""Subcommands that do a run, or one stage of it."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mora.errors import MoraError
-
-app = typer.Typer(
-    help="Places as vectors that know how people use them.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+from mora.cli.app import app
 
 Config = Annotated[Path, typer.Argument(help="YAML file of the run.")]
 Folder = Annotated[
@@ -64,12 +56,3 @@ def _run(config: Path, folder: Path | None, quiet: bool, until: str) -> None:
     except KeyboardInterrupt:
         typer.echo("Stopped. Start the same command again to go on.", err=True)
         raise typer.Exit(130) from None
-
-
-def main() -> None:
-    """Run the command line; a user's mistake ends with its message and status 1."""
-    try:
-        app()
-    except MoraError as error:
-        typer.secho(f"Error: {error}", fg="red", err=True)
-        sys.exit(1)

@@ -1,0 +1,20 @@
+"""The command line: runs, benchmark, experiments and report, in this order."""
+
+import sys
+
+import typer
+
+from mora.cli import benchmark, experiments, runs
+from mora.cli.app import app
+from mora.errors import MoraError
+
+__all__ = ["app", "benchmark", "experiments", "main", "runs"]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends with its message and status 1."""
+    try:
+        app()
+    except MoraError as error:
+        typer.secho(f"Error: {error}", fg="red", err=True)
+        sys.exit(1)

@@ -1,0 +1,69 @@
+"""Subcommands that rerun the studies of the paper."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mora.cli.app import app
+from mora.cli.options import (
+    ConfigOption,
+    Folder,
+    Json,
+    config_or_default,
+    print_json,
+)
+
+
+@app.command("experiment")
+def experiment_command(
+    name: Annotated[str | None, typer.Argument(help="Which study; see --list.")] = None,
+    config: ConfigOption = None,
+    folder: Folder = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Runs of each variant; 5, or 2 if quick.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Ten epochs and Ridge alone: a first look.")
+    ] = False,
+    listed: Annotated[bool, typer.Option("--list", help="Say what there is.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Rerun a study of the paper: a list of changes to a run, several seeds each."""
+    # Imported here: `mora --help` should not wait for numba and pandas.
+    from mora.config import load_config
+    from mora.experiments import EXPERIMENTS, make_experiment, run_experiment
+    from mora.experiments.tables import to_markdown, write_outcome
+    from mora.pipeline import run
+    from mora.pipeline.display import Display, Terminal
+
+    if listed or name is None:
+        for key, maker in EXPERIMENTS.items():
+            typer.echo(f"{key:12} {(maker.__doc__ or '').splitlines()[0]}")
+        return
+    settings = load_config(config_or_default(config))
+    home = Path(folder or settings.folder or Path("runs") / settings.name)
+    display = Display() if as_json else Terminal()
+    try:
+        run(settings, folder=home, until="features", display=display)
+        study = make_experiment(name, settings, home)
+        display.say(f"{study.title}: {len(study.variants)} variants")
+        outcome = run_experiment(
+            study,
+            settings,
+            home,
+            seeds=seeds or (2 if quick else 5),
+            quick=quick,
+            jobs=jobs,
+            display=display,
+        )
+    except KeyboardInterrupt:
+        typer.echo("Stopped. Start the same command again to go on.", err=True)
+        raise typer.Exit(130) from None
+    written = write_outcome(outcome, outcome.folder)
+    if as_json:
+        print_json(outcome.to_json())
+        return
+    display.say("\n" + to_markdown(outcome))
+    display.say(f"wrote {', '.join(file.name for file in written)} in {outcome.folder}")
