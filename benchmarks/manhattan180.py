@@ -43,7 +43,7 @@ QUICK: dict[str, dict[str, Any]] = {
 }
 BLOCKS = {"poi": "poi_counts", "landuse": "landuse_counts", "imagery": "image_emb"}
 LABELS = {"check-in": "label_checkin", "crime": "label_crime"}
-# Regions and labels as here, with the prompts that are left out here.
+# The range that is reported for these regions and labels.
 PUBLISHED = {"hrep": {"check-in": "0.70-0.75", "crime": "0.64-0.69"}}
 PUBLISHED_SOURCE = "hrep: Zhou et al. 2023, Heterogeneous Region Embedding (AAAI 37)"
 UNLEARNED = ("input", "analytical")

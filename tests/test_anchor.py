@@ -97,5 +97,5 @@ def test_random_vectors_take_the_place_of_line():
         rtol=1e-6,
     )
     assert not np.array_equal(got, embed(graph, "random", dim=line.shape[1], seed=1))
-    with pytest.raises(GraphError, match="scale is 0.0; expected above 0"):
+    with pytest.raises(GraphError, match=r"scale is 0\.0; expected above 0"):
         embed(graph, "random", scale=0.0)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mora.benchmark.compare import compare_scores
+from mora.benchmark.compare import compare_scores, task_differences
 
 
 def test_known_answer():
@@ -51,3 +51,26 @@ def test_equal_models_differ_by_nothing():
     scores = np.random.default_rng(0).random((2, 4))
     got = compare_scores(scores, scores, 0.25)
     assert (got.difference, got.standard_error, got.wins) == (0.0, 0.0, 0)
+
+
+def test_tasks_are_compared_by_themselves():
+    first = np.array([[0.3, 0.4, 0.5], [0.5, 0.6, 0.4]])
+    second = np.array([[0.1, 0.1, 0.1], [0.5, 0.5, 0.5]])
+    got = task_differences(first, second, 0.25)
+    assert got[0].difference == pytest.approx(0.3)
+    assert got[0].standard_error == pytest.approx(0.1 * np.sqrt(1 / 3 + 0.25))
+    assert [(d.wins, d.splits) for d in got] == [(3, 3), (1, 3)]
+
+
+def test_one_task_alone_is_compared_as_all_are():
+    first, second = np.random.default_rng(0).random((2, 1, 5))
+    whole = compare_scores(first, second, 0.25)
+    (alone,) = task_differences(first, second, 0.25)
+    assert alone.difference == whole.difference
+    assert alone.standard_error == whole.standard_error
+
+
+def test_a_single_split_of_a_task_has_no_error():
+    (got,) = task_differences(np.array([[0.5]]), np.array([[0.7]]), 0.25)
+    assert got.wins == 0
+    assert np.isnan(got.standard_error)

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from mora.benchmark import ScoreFile, Task, evaluate, pooling_matrix
-from mora.benchmark.readouts import LightGBMReadout, RidgeReadout
-from mora.benchmark.scores import ScoreKey
+from mora.benchmark.readouts import LightGBMReadout, PaperReadout, RidgeReadout
+from mora.benchmark.scores import ScoreKey, r_squared
+from mora.benchmark.splits import shuffled_folds
 from mora.errors import MoraError
 
 N = 300
@@ -297,3 +298,150 @@ def test_what_cannot_be_evaluated_is_refused_before_the_first_fit(
 ):
     with pytest.raises(MoraError, match=message):
         evaluate(tasks, models, readouts={"refusing": Refusing()})
+
+
+REGIONS = np.arange(N) // 100
+ALL = ["random", "blocked", "region", "kfold", "kfold-ordered", "random@10"]
+
+
+def test_every_protocol_scores_and_the_model_that_knows_wins():
+    report = evaluate(
+        [task(regions=REGIONS)], MODELS, repeats=2, readouts=FAST, protocols=ALL
+    )
+    assert report.protocols == ALL
+    trials = {name: report.trials(name) for name in ALL}
+    assert trials == {**dict.fromkeys(ALL, 2), "region": 1, "kfold-ordered": 1}
+    assert report.to_json()["trials"] == trials
+    for protocol in ALL:
+        assert report.table("knows", "ridge", protocol).min() > 0.99
+        assert report.table("noise", "lightgbm", protocol).max() < 0.2
+
+
+def test_protocols_do_not_change_each_other():
+    usual = evaluate([task()], MODELS, repeats=2, readouts=RIDGE)
+    turned = evaluate(
+        [task()],
+        MODELS,
+        repeats=2,
+        readouts=RIDGE,
+        protocols=["kfold", "random", "blocked"],
+    )
+    for protocol in ("blocked", "random"):
+        np.testing.assert_array_equal(
+            usual.table("noise", "ridge", protocol),
+            turned.table("noise", "ridge", protocol),
+        )
+
+
+def test_predictions_of_folds_are_pooled_around_the_mean_of_all_labels():
+    report = evaluate(
+        [task()], MODELS, repeats=2, readouts=RIDGE, protocols=["kfold"], seed=4
+    )
+    y, predicted = task().targets(), np.empty(N)
+    for train, test in shuffled_folds(N, 5, 4, 1):
+        x = MODELS["noise"]
+        predicted[test] = RidgeReadout().fit_predict(x[train], y[train], x[test])
+    got = report.table("noise", "ridge", "kfold")[0, 1]
+    assert got == pytest.approx(r_squared(y, predicted))
+
+
+def test_regions_are_scored_by_themselves_too(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    higher = replace(task(regions=REGIONS), labels=task().labels + 9 * REGIONS)
+    options = {"readouts": RIDGE, "protocols": ["region"]}
+    report = evaluate([higher], MODELS, score_file=ScoreFile(path), **options)
+    ((found,),) = [report.folds["income"]["knows"]["ridge"]["region"]]
+    assert list(found) == ["0", "1", "2"]
+    assert {fold.units for fold in found.values()} == {100}
+    # The middle region lies between the others, so its mean alone is foreseen.
+    assert found["1"].rmse < found["0"].rmse
+    assert report.to_json()["regions"]["income"]["knows"]["ridge"]["region"] == [
+        {name: fold._asdict() for name, fold in found.items()}
+    ]
+    again = evaluate([higher], MODELS, score_file=ScoreFile(path), **options)
+    assert again == report
+    assert report.only([]).folds == {}
+
+
+def test_few_labels_read_less():
+    noisy = replace(task(), labels=HIDDEN[:, 0] + RNG.normal(size=N))
+    wide = {"wide": np.hstack([MODELS["knows"], RNG.normal(size=(N, 30))])}
+    names = ["random@5", "random@50", "random"]
+    report = evaluate([noisy], wide, readouts=RIDGE, protocols=names)
+    means = [report.table("wide", "ridge", name).mean() for name in names]
+    assert means == sorted(means)
+    ratios = report.test_ratio["income"]
+    assert ratios["random@5"] == ratios["random"]
+
+
+def test_the_paper_readout_follows_the_scale_of_the_task():
+    """Ridge for cities: its scores are those of ridge-1."""
+    city = task("city", scale="city")
+    report = evaluate(
+        [city],
+        MODELS,
+        repeats=1,
+        protocols=["kfold"],
+        readouts=["lightgbm-paper", "ridge-1"],
+    )
+    np.testing.assert_array_equal(
+        report.table("noise", "lightgbm-paper", "kfold"),
+        report.table("noise", "ridge-1", "kfold"),
+    )
+
+
+def test_scales_do_not_share_scores(tmp_path):
+    path = tmp_path / "scores.jsonl"
+
+    class Short(PaperReadout):
+        """The paper's settings with few trees."""
+
+        def for_scale(self, scale):
+            return replace(super().for_scale(scale), trees=3)
+
+    for scale in ("grid", "county"):
+        evaluate(
+            [task(scale=scale)],
+            {"knows": MODELS["knows"]},
+            repeats=1,
+            readouts={"paper": Short()},
+            score_file=ScoreFile(path),
+        )
+    assert len(path.read_text().splitlines()) == 4
+
+
+def test_widths_and_domains_are_told():
+    tasks = [task(domain="economic"), task("gini", 1)]
+    report = evaluate(tasks, MODELS, repeats=1, readouts=RIDGE)
+    assert report.dims == {"knows": 6, "noise": 6}
+    assert report.domains == {"income": "economic"}
+    assert report.to_json()["dims"] == report.dims
+
+
+@pytest.mark.parametrize(
+    ("protocols", "message"),
+    [
+        (["blocked", "regio"], "no protocol 'regio'.*Did you mean 'region'"),
+        (["region"], "task 'income': the task has no regions"),
+        (["random", "random"], "at least one and none twice"),
+        (["random@1"], "task 'income': 1 % of 240 training rows are 2"),
+    ],
+)
+def test_protocols_that_cannot_be_followed_are_refused(protocols, message):
+    with pytest.raises(MoraError, match=message):
+        evaluate([task()], MODELS, protocols=protocols, readouts={"r": Refusing()})
+
+
+def test_a_single_trial_has_no_error_of_its_difference():
+    report = evaluate(
+        [task()], MODELS, readouts=RIDGE, protocols=["kfold-ordered", "random"]
+    )
+    report = replace(report, pairs=[("knows", "noise")])
+    assert np.isnan(
+        report.compare("knows", "noise", "ridge", "kfold-ordered").standard_error
+    )
+    one, five = report.to_json()["comparisons"]
+    assert one["standard_error"] is None
+    assert one["by_task"]["income"]["standard_error"] is None
+    assert five["by_task"]["income"]["standard_error"] > 0
+    assert five["by_task"]["income"]["wins"] == five["splits"] == 5

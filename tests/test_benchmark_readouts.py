@@ -295,20 +295,35 @@ def test_blocked_ridge_agrees_with_a_search_over_folds():
 
 
 def test_blocks_raise_the_penalty_where_neighbours_give_the_answer_away():
-    """Columns that tell blocks apart read block levels, which helps no other block."""
+    """Columns that only tell blocks apart help rows of known blocks, and no others."""
     rng = np.random.default_rng(5)
     block = np.arange(300) // 10
-    level = rng.normal(size=30)
-    x = np.column_stack([np.eye(30)[block] * 3, rng.normal(size=300)])
-    y = level[block] + 0.5 * x[:, -1]
+    x = rng.normal(size=(30, 40))[block]
+    y = rng.normal(size=30)[block] + 0.1 * rng.normal(size=300)
     rows = np.arange(300)
     free, blocked = (
         readout.bind(x, block)(rows, y, rows)
         for readout in (RidgeReadout(), BlockedRidgeReadout())
     )
     assert np.var(blocked) < 0.5 * np.var(free)
-    fewer = BlockedRidgeReadout(folds=2).bind(x, block)(rows, y, rows)
-    assert not np.array_equal(fewer, blocked)
+
+
+def test_the_number_of_inner_folds_matters():
+    different = 0
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(40, 12))
+        y, blocks, rows = (
+            x[:, 0] + rng.normal(size=40),
+            np.arange(40) // 4,
+            np.arange(40),
+        )
+        few, many = (
+            BlockedRidgeReadout(folds).bind(x, blocks)(rows, y, rows)
+            for folds in (2, 5)
+        )
+        different += not np.array_equal(few, many)
+    assert different > 0
 
 
 def test_one_block_is_divided_freely():

@@ -395,3 +395,16 @@ def test_zones_need_names_of_their_own(names):
 def test_each_zone_needs_an_outline(outlines, message):
     with pytest.raises(MoraError, match=message):
         ZoneTokens.from_zones(["a", "b"], np.array(outlines, dtype=object))
+
+
+def test_some_tokens_are_themselves_in_their_order():
+    cells = H3Tokens.from_cells(["871f18ace" + end for end in ("ffffff",)])
+    assert cells.take(np.array([0])).names() == cells.names()
+    squares = [shapely.box(x, 0, x + 1, 1) for x in range(4)]
+    zones = ZoneTokens.from_zones(["a", "b", "c", "d"], np.array(squares, object))
+    part = zones.take(np.array([1, 3]))
+    assert part.ids.tolist() == zones.ids[[1, 3]].tolist()
+    assert (part.polygons() == zones.polygons()[[1, 3]]).all()
+    assert ZoneTokens.from_zones(["a", "b"]).take(np.array([1])).names() == ["b"]
+    grid = GridTokens.from_xy(np.array([[1, 1], [2, 5], [3, 9]]), 10, 10)
+    assert grid.take(np.array([0, 2])).ids.tolist() == grid.ids[[0, 2]].tolist()

@@ -1,6 +1,18 @@
 """What place vectors must beat: coordinates, movement alone, the raw features."""
 
-from mora.baselines import coordinates, inputs
+from mora.baselines import (
+    alphaearth,
+    analytical,
+    coordinates,
+    csp,
+    graphs,
+    hrep,
+    inputs,
+    pretrained,
+    recp,
+    refound,
+    vectors,
+)
 from mora.baselines.registry import (
     BASELINES,
     Baseline,
@@ -20,9 +32,18 @@ __all__ = [
     "MissingInputError",
     "Reproduction",
     "Volume",
+    "alphaearth",
+    "analytical",
     "baseline",
     "coordinates",
+    "csp",
     "embed_baselines",
     "find_baseline",
+    "graphs",
+    "hrep",
     "inputs",
+    "pretrained",
+    "recp",
+    "refound",
+    "vectors",
 ]

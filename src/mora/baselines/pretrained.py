@@ -237,7 +237,7 @@ def harmonic_factors(degree: int, calculation: str) -> Float64[np.ndarray, " dim
     """Give what SatCLIP's harmonics are multiples of ours by, column by column.
 
     Source: SatCLIP's code. Its ``analytic`` columns of m = 0 are pi times too large
-    (a misplaced bracket), and the published weights were trained so; ``closed-form``
+    (a misplaced bracket in its generator); ``closed-form``
     has the Condon-Shortley sign.
 
     Args:

@@ -33,11 +33,11 @@ class Losses:
         warmup: steps before the dual prediction joins.
     """
 
-    temperature: float
-    alpha: float
-    intra: float
-    reconstruction: float
-    poi: float
+    temperature: float | int
+    alpha: float | int
+    intra: float | int
+    reconstruction: float | int
+    poi: float | int
     warmup: int
 
 
@@ -128,7 +128,7 @@ class Recp(nn.Module):
 def contrast_positives(
     rows: Float[Tensor, "batch dim"],
     positives: Sequence[Float[Tensor, "batch dim"]],
-    temperature: float,
+    temperature: float | int,
 ) -> Float[Tensor, ""]:
     """Give the loss that pulls each row to its positives and off all other rows.
 
@@ -152,7 +152,9 @@ def contrast_positives(
 
 
 def shared_information(
-    poi: Float[Tensor, "batch dim"], movement: Float[Tensor, "batch dim"], alpha: float
+    poi: Float[Tensor, "batch dim"],
+    movement: Float[Tensor, "batch dim"],
+    alpha: float | int,
 ) -> Float[Tensor, ""]:
     """Give minus the information that both views share, and minus their entropy.
 
@@ -183,7 +185,7 @@ def train_recp(
     options: Losses,
     steps: int,
     batch: int,
-    learning_rate: float,
+    learning_rate: float | int,
     random: np.random.Generator,
 ) -> Float[np.ndarray, "tokens both"]:
     """Train with Adam and give the rows of all tokens.

@@ -9,9 +9,9 @@ from mora.baselines.inputs import raw
 from mora.baselines.registry import BaselineInput, Reproduction, baseline
 from mora.errors import MoraError
 
-PIECE = 64  # most columns of a piece
+PIECE = 128  # most columns of a piece
 REFERENCE_WIDTHS = {"poi": 512, "imagery": 108, "demographics": 12}
-REFERENCE_PARAMETERS = 1_441_784  # of refound with these widths and its defaults
+REFERENCE_PARAMETERS = 875_000  # of refound with these widths and its defaults
 
 
 @baseline(
@@ -28,7 +28,7 @@ REFERENCE_PARAMETERS = 1_441_784  # of refound with these widths and its default
         f"{REFERENCE_PARAMETERS:,} parameters (for features of 512, 108 and 12 "
         "columns), trained on the same data as all others"
     ),
-    settings=({}, {"epochs": 100}, {"learning_rate": 3e-4}, {"layers": 4}),
+    settings=({}, {"epochs": 40}, {"learning_rate": 3e-4}, {"layers": 4}),
 )
 def refound(
     given: BaselineInput,
@@ -36,18 +36,19 @@ def refound(
     dim: int = 128,
     layers: int = 2,
     heads: int = 4,
-    epochs: int = 50,
+    epochs: int = 20,
     batch: int = 256,
-    learning_rate: float = 1e-3,
+    learning_rate: float | int = 1e-3,
 ) -> Float32[np.ndarray, "tokens dim"]:
     """Embed tokens with a transformer over their features, trained as ReFound was.
 
     Source: after Xiao et al. 2024, ReFound. Encoders: those of the run, frozen, whose
     outputs are the features, and a transformer with one expert network for each
-    modality over pieces of at most 64 standardised columns. Losses, equally weighted:
-    the squared error of masked pieces; InfoNCE between what one modality and what all
-    others say of a token; the divergence of the tokens' similarities from those of
-    each frozen encoder. :func:`refound_parameters` counts the parameters.
+    modality over pieces of at most 128 standardised columns. Losses, equally weighted:
+    the squared error of pieces that were masked; InfoNCE between what one part of the
+    pieces (one modality, or half of all) and what the rest say of a token; the
+    divergence of the tokens' similarities from those of each frozen encoder.
+    :func:`refound_parameters` counts the parameters.
 
     Departures: it is trained on the tokens of the run, not on other cities; whole
     features stand for the POIs and image patches that ReFound reads; the teachers are

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from mora.encoder.contrastive import info_nce
 
-MASKED = 0.5  # share of a token's pieces that it must reconstruct
 TEMPERATURE = 0.1  # of the contrast between views and of the distilled similarities
 WEIGHT_DECAY = 0.01
 
@@ -123,42 +122,37 @@ class RefoundStyle(nn.Module):
         Source: Xiao et al. 2024, ReFound: masked modelling, contrast between views,
         and knowledge distilled from frozen encoders.
         """
-        masked = torch.as_tensor(random.random(known.shape) < MASKED) & known
-        total = self._reconstruction(pieces, known, masked)
         first = torch.as_tensor(self._draw_view(random))
-        return (
-            total + self._contrast(pieces, known, first) + self._distil(pieces, known)
-        )
-
-    def _reconstruction(
-        self, pieces: Sequence[Tensor], known: Tensor, masked: Tensor
-    ) -> Tensor:
-        """Give the mean squared error of masked pieces."""
-        outputs = self(pieces, known, masked)[:, 1:]
-        errors = [
-            (layer(outputs[:, i]) - piece).square().mean(dim=1)
-            for i, (layer, piece) in enumerate(zip(self.restore, pieces, strict=True))
-        ]
-        return masked_mean(torch.stack(errors, dim=1), masked)
+        one, other = known & first, known & ~first
+        sees_one, sees_other = self(pieces, known, other), self(pieces, known, one)
+        # Of every piece, what the pass that did not see it makes of it.
+        guessed = torch.where(first[:, None], sees_other[:, 1:], sees_one[:, 1:])
+        both = one.any(dim=1) & other.any(dim=1)
+        total = self._reconstruction(guessed, pieces, known)
+        if both.any():
+            regions = sees_one[both, 0], sees_other[both, 0]
+            total = total + info_nce(*regions, temperature=TEMPERATURE)
+        return total + self._distil(pieces, known)
 
     def _draw_view(self, random: np.random.Generator) -> Bool[np.ndarray, " pieces"]:
-        """Choose the pieces of one view: a modality, or half of the only one."""
+        """Choose the pieces of one view: half of all, or those of one modality."""
         modality = self.modality_of_pieces()
-        if modality[-1]:
-            return modality == random.integers(modality[-1] + 1)
-        return random.permutation(len(modality)) < len(modality) // 2
+        if random.random() < 0.5 or modality[-1] == 0:
+            return random.permutation(len(modality)) < len(modality) // 2
+        return modality == random.integers(modality[-1] + 1)
 
-    def _contrast(
-        self, pieces: Sequence[Tensor], known: Tensor, first: Tensor
-    ) -> Tensor:
-        """Give InfoNCE between what a region's view says and what the rest says."""
-        one, other = known & first, known & ~first
-        both = one.any(dim=1) & other.any(dim=1)
-        if both.sum() < 2:
-            return known.new_zeros((), dtype=torch.float32)
-        chosen = [piece[both] for piece in pieces]
-        a, b = (self(chosen, view[both])[:, 0] for view in (one, other))
-        return info_nce(a, b, temperature=TEMPERATURE)
+    def _reconstruction(
+        self,
+        guessed: Float[Tensor, "batch pieces dim"],
+        pieces: Sequence[Tensor],
+        known: Tensor,
+    ) -> Float[Tensor, ""]:
+        """Give the mean squared error of the known pieces."""
+        errors = [
+            (layer(guessed[:, i]) - piece).square().mean(dim=1)
+            for i, (layer, piece) in enumerate(zip(self.restore, pieces, strict=True))
+        ]
+        return masked_mean(torch.stack(errors, dim=1), known)
 
     def _distil(self, pieces: Sequence[Tensor], known: Tensor) -> Tensor:
         """Give how far the region's similarities are from those of each modality."""
@@ -211,7 +205,7 @@ def train_refound(
     *,
     epochs: int,
     batch: int,
-    learning_rate: float,
+    learning_rate: float | int,
     random: np.random.Generator,
 ) -> Float[np.ndarray, "tokens dim"]:
     """Train with AdamW and give the region's piece of all tokens.

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float, Float32
 
-from mora.errors import MoraError
+from mora.errors import MissingExtraError, MoraError
 from mora.tokens import Tokens
 
 Group = Literal["input", "analytical", "pretrained", "trained"]
@@ -238,7 +238,8 @@ def embed_baselines(
             ``{"harmonics": {"degree": 32}}``.
 
     Returns:
-        The vectors by name, and the reason for each baseline that was left out.
+        The vectors by name, and the reason for each baseline that was left out: an
+        input or a package that is missing.
 
     Raises:
         MoraError: if no baseline has one of the names.
@@ -248,7 +249,7 @@ def embed_baselines(
         try:
             chosen = find_baseline(name)
             vectors[name] = chosen(given, **(options or {}).get(name, {}))
-        except MissingInputError as reason:
+        except (MissingInputError, MissingExtraError) as reason:
             left_out[name] = str(reason)
     return vectors, left_out
 

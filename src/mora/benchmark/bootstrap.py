@@ -121,7 +121,7 @@ def _block_sums(
 
 def _with_draws(
     sums: Float[np.ndarray, "blocks 5"], level: float, draws: int, seed: int
-) -> Float[np.ndarray, "1+draws 5"]:
+) -> Float[np.ndarray, "sums 5"]:
     """Add up all blocks, then as many as there are, drawn with replacement."""
     count = len(sums)
     if count < 2 or not 0 < level < 1 or draws < 1:
@@ -134,7 +134,7 @@ def _with_draws(
     return np.array([sums.sum(axis=0), *(sums[rows].sum(axis=0) for rows in taken)])
 
 
-def _r2(sums: Float[np.ndarray, "draws 5"]) -> Float[np.ndarray, "draws 2"]:
+def _r2(sums: Float[np.ndarray, "sums 5"]) -> Float[np.ndarray, "sums 2"]:
     """Give both R2 from sums; NaN where a draw has equal labels only."""
     rows, total, squares, *_ = sums.T
     spread = squares - total**2 / rows
@@ -143,7 +143,7 @@ def _r2(sums: Float[np.ndarray, "draws 5"]) -> Float[np.ndarray, "draws 2"]:
 
 
 def _interval(
-    values: Float[np.ndarray, " draws"], level: float, blocks: int
+    values: Float[np.ndarray, " values"], level: float, blocks: int
 ) -> Interval:
     """Give the first value and cut the same share of the others off both ends."""
     low, high = np.nanquantile(values[1:], [(1 - level) / 2, (1 + level) / 2])

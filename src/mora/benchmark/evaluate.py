@@ -62,6 +62,7 @@ def evaluate(
     repeats: int = 5,
     seed: int = 0,
     test_share: float = 0.2,
+    trials: Mapping[str, Mapping[str, list[Trial]]] | None = None,
     readouts: Sequence[str] | Mapping[str, Readout] = ("lightgbm", "ridge"),
     threads: int = 1,
     score_file: ScoreFile | None = None,
@@ -82,6 +83,8 @@ def evaluate(
         seed: seed of splits and readouts.
         test_share: part of the units that tests; k-fold protocols have
             ``1 / test_share`` folds.
+        trials: task -> protocol -> fixed trials, as of a benchmark that was exported;
+            then ``protocols``, ``repeats`` and ``test_share`` are not used.
         readouts: names for :func:`make_readout`, or readouts by name; the first is the
             main one.
         threads: fits at a time, one core each; the scores do not depend on it.
@@ -106,7 +109,8 @@ def evaluate(
             f"expected at least one of each and no task name twice."
         )
     draw = Draw(test_share, repeats, seed)
-    plans = [_plan(task, tokens, protocols, draw) for task in tasks]
+    fixed = trials or {}
+    plans = [_plan(t, tokens, protocols, draw, fixed.get(t.name)) for t in tasks]
     report = _empty_report(plans, models, readouts)
     prints = {name: _print(model, seed) for name, model in models.items()}
     done = 0
@@ -152,19 +156,26 @@ def _check_models(models: Mapping[str, Model]) -> int:
     return rows.pop()
 
 
-def _plan(task: Task, tokens: int, protocols: Sequence[str], draw: Draw) -> _Plan:
-    """Check a task and draw its trials."""
+def _plan(
+    task: Task,
+    tokens: int,
+    protocols: Sequence[str],
+    draw: Draw,
+    fixed: Mapping[str, list[Trial]] | None,
+) -> _Plan:
+    """Check a task and draw its trials, where they are not fixed."""
     task.check(tokens)
     units, targets = task.units(), task.targets()
     blocks = task.blocks[units]
     regions = None if task.regions is None else task.regions[units]
     try:
         rows = Rows(blocks, regions)
-        trials = {name: draw_trials(name, rows, draw) for name in protocols}
+        drawn = {} if fixed else {n: draw_trials(n, rows, draw) for n in protocols}
     except MoraError as error:
         raise MoraError(f"task {task.name!r}: {error}") from error
-    for protocol, drawn in trials.items():
-        if any(np.ptp(targets[trial.tested]) == 0 for trial in drawn):
+    trials = dict(fixed or drawn)
+    for protocol, found in trials.items():
+        if any(np.ptp(targets[trial.tested]) == 0 for trial in found):
             raise MoraError(
                 f"task {task.name!r}: all labels of a {protocol} test set are equal, "
                 f"so R2 is not defined; {len(targets)} labels have "

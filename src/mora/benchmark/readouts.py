@@ -33,8 +33,7 @@ def make_readout(name: str, *, threads: int = 1, seed: int = 0) -> Readout:
 
     Args:
         name: ``lightgbm`` (quick: 200 trees), ``lightgbm-paper`` (MoRA's settings by
-            the scale of the task), ``lightgbm-paper-county`` (those for counties,
-            whatever the scale), ``ridge`` (penalty chosen by leave-one-out),
+            the scale of the task), ``ridge`` (penalty chosen by leave-one-out),
             ``ridge-blocked`` (by blocked inner folds) or ``ridge-1`` (alpha 1,
             columns as they are).
         threads: threads of LightGBM.
@@ -53,11 +52,10 @@ def make_readout(name: str, *, threads: int = 1, seed: int = 0) -> Readout:
 
 
 READOUTS: dict[str, Callable[[int, int], Readout]] = {
-    "lightgbm": lambda threads, seed: LightGBMReadout(threads=threads, seed=seed),
+    "lightgbm": lambda threads, seed: LightGBMReadout(
+        threads=threads, seed=seed, shared_bins=True
+    ),
     "lightgbm-paper": lambda threads, seed: PaperReadout(threads, seed),
-    "lightgbm-paper-county": lambda threads, seed: PaperReadout(
-        threads, seed
-    ).for_scale("county"),
     "ridge": lambda threads, seed: RidgeReadout(),  # noqa: ARG005
     "ridge-blocked": lambda threads, seed: BlockedRidgeReadout(),  # noqa: ARG005
     "ridge-1": lambda threads, seed: FixedRidgeReadout(),  # noqa: ARG005

@@ -57,9 +57,10 @@ def _drawn(table: ScoreTable, width: int) -> Iterator[Table]:
             ]
             gains = [f" {table.gains[row]}"] if shows_gain else []
             drawn.add_row(Text(task), *cells, *gains)
-        if table.columns[-1] == "mean":
-            ends = [table.rows[position][-1] for position in group]
-            drawn.add_row("over splits", *(" ".join(e.split(" ")[1:]) for e in ends))
+        ends = [table.rows[position][-1] for position in group]
+        spread = [" ".join(end.split(" ")[1:]) for end in ends]
+        if table.columns[-1] == "mean" and any(spread):
+            drawn.add_row("over splits", *spread)
         yield drawn
 
 

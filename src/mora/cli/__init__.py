@@ -4,11 +4,11 @@ import sys
 
 import typer
 
-from mora.cli import benchmark, experiments, runs
+from mora.cli import benchmark, experiments, reports, runs
 from mora.cli.app import app
 from mora.errors import MoraError
 
-__all__ = ["app", "benchmark", "experiments", "main", "runs"]
+__all__ = ["app", "benchmark", "experiments", "main", "reports", "runs"]
 
 
 def main() -> None:

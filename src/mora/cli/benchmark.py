@@ -137,7 +137,7 @@ def _benchmark(
     as_json: bool,
     display: Any,
 ) -> None:
-    from mora.pipeline.benchmarking import benchmark_run
+    from mora.pipeline.benchmarking import benchmark_run, describe
     from mora.pipeline.evaluation import show_report
 
     try:
@@ -158,7 +158,7 @@ def _benchmark(
         return
     show_report(found.context, found.report, found.tasks)
     for diagnosis in found.diagnoses:
-        display.say(diagnosis.describe())
+        display.say(describe(diagnosis))
     display.say(f"wrote {', '.join(p.name for p in written)} in {found.folder}")
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mora.config.evaluation import EvaluationConfig
 from mora.config.inputs import AreaInput, TableInput
@@ -198,3 +198,13 @@ class RunConfig(Section):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     map: MapConfig = MapConfig()
+
+    @model_validator(mode="after")
+    def _anchor_known(self) -> "RunConfig":
+        aligned = [name for name, m in self.modalities.items() if m.align]
+        if self.encoder.anchor not in ("mobility", *aligned):
+            raise ValueError(
+                f"encoder.anchor: {self.encoder.anchor!r} is no aligned modality; "
+                f"expected one of {', '.join(['mobility', *aligned])}"
+            )
+        return self

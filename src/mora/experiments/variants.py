@@ -22,7 +22,7 @@ class Variant:
     name: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     paper: float | None = None
-    size: float | None = None
+    size: float | int | None = None
     control: bool = False
 
     @property

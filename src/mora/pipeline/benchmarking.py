@@ -1,5 +1,6 @@
 """The benchmark of a finished run: any vectors, any baselines, any protocol."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +35,23 @@ from mora.pipeline.models import (
 )
 from mora.pipeline.run import run
 from mora.pipeline.tasks import read_tasks
+
+
+def describe(diagnosis: Diagnosis) -> str:
+    """Say in a few lines where and for whom a model errs."""
+    r2, moran, covered = diagnosis.r2, diagnosis.moran, diagnosis.coverage
+    lines = [
+        f"{diagnosis.task}: R2 {r2.value:.3f} ({r2.low:.3f} to {r2.high:.3f}), "
+        f"{covered.coverage:.0%} of labels within {covered.level:.0%} intervals of "
+        f"width {covered.mean_width:.3g}"
+        + ("" if moran is None else f"; Moran's I of residuals {moran.i:.2f}")
+    ]
+    for name, errors in diagnosis.groups.items():
+        parts = [
+            f"{g} RMSE {e.rmse:.3g}, bias {e.bias:+.3g}" for g, e in errors.items()
+        ]
+        lines.append(f"  by {name}: {'; '.join(parts)}")
+    return "\n".join(lines)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,13 +134,20 @@ def benchmark_run(
     mobility = read_mobility(path / "graph")
     tasks = list(read_tasks(context, mobility))
     models, left_out = _models(context, mobility, vectors or {})
-    (path / "benchmark").mkdir(exist_ok=True)
-    scores = ScoreFile(path / "benchmark" / "scores.jsonl")
-    report = score_models(context, tasks, models, scores)
+    report = score_models(context, tasks, models, _score_file(path))
     warnings = leak_warnings(tasks, input_columns(mobility, run_features(context)))
     report = replace(report, left_out=left_out, warnings=warnings)
     diagnoses = diagnose_all(context, tasks, models[MODEL]) if with_diagnoses else []
     return Benchmark(context, tasks, models, report, diagnoses)
+
+
+def _score_file(folder: Path) -> ScoreFile:
+    """Open the benchmark's scores; those of the run's evaluation count too."""
+    file, evaluated = folder / "benchmark" / "scores.jsonl", folder / "evaluate"
+    file.parent.mkdir(exist_ok=True)
+    if not file.exists() and (evaluated / file.name).is_file():
+        shutil.copyfile(evaluated / file.name, file)
+    return ScoreFile(file)
 
 
 def _models(

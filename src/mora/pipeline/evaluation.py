@@ -124,7 +124,7 @@ def report_content(
     context: RunContext, report: Report, tasks: list[Task]
 ) -> dict[str, Any]:
     """Give the report for JSON; cells and zones have means of their own."""
-    summaries = {unit: part.to_json() for unit, part in _by_unit(report, tasks).items()}
+    summaries = {unit: part.to_json() for unit, part in by_unit(report, tasks).items()}
     first = next(iter(summaries.values()))
     shared = {key: first[key] for key in ("means", "comparisons")}
     units = {
@@ -138,19 +138,20 @@ def report_content(
 
 def report_text(report: Report, tasks: list[Task]) -> str:
     """Give the report in Markdown."""
-    parts = _by_unit(report, tasks).items()
+    parts = by_unit(report, tasks).items()
     return "\n".join(f"# Labels of {unit}\n\n{to_markdown(p)}" for unit, p in parts)
 
 
 def show_report(context: RunContext, report: Report, tasks: list[Task]) -> None:
     """Show the tables where there is a terminal."""
     if isinstance(context.display, Terminal):
-        for unit, part in _by_unit(report, tasks).items():
+        for unit, part in by_unit(report, tasks).items():
             context.display.say(f"\nLabels of {unit}\n")
             print_report(part, context.display.console)
 
 
-def _by_unit(report: Report, tasks: list[Task]) -> dict[str, Report]:
+def by_unit(report: Report, tasks: list[Task]) -> dict[str, Report]:
+    """Divide a report into labels of tokens and labels of coarser units."""
     groups = {
         "tokens": [task.name for task in tasks if task.pooling is None],
         "zones": [task.name for task in tasks if task.pooling is not None],

@@ -1,11 +1,12 @@
 """Tables of tasks: what is declared, and what a run has labels of."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mora.config import load_config
+from mora.config import RunConfig, load_config
 from mora.config.declarations import declarations, paper_samples
 from mora.config.evaluation import LabelsConfig
 from mora.pipeline.display import Display
@@ -39,7 +40,9 @@ def _complete(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def tasks_of_run(
-    config: Path, folder: Path | None, display: Display
+    config: Path | str | Mapping[str, Any] | RunConfig,
+    folder: Path | None,
+    display: Display,
 ) -> list[dict[str, Any]]:
     """List the tasks of a configuration with the number of labelled places.
 

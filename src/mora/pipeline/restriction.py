@@ -38,7 +38,7 @@ def named_places(
         MissingColumnError: if the table has no ``id``.
         TableError: if it names fewer than two tokens of the run.
     """
-    frame = context.frame(table, place, "places")
+    frame = context.frame(table, place, "names")
     if "id" not in frame:
         raise MissingColumnError(place, ["id"], list(frame.columns))
     found = tokens.find(tokens.parse(frame["id"].to_numpy()))
@@ -71,7 +71,9 @@ def keep_tokens(mobility: Mobility, keep: Bool[np.ndarray, " tokens"]) -> Mobili
     people = mobility.population
     facts = mobility.facts | {"places_left_out": int((~keep).sum())}
     return Mobility(
-        tokens_from_table(mobility.tokens.to_table().take(rows)),
+        tokens_from_table(
+            mobility.tokens.to_table().take(rows), "the places of the run"
+        ),
         _among(mobility.graph, rows),
         pd.DataFrame(zones),
         None if people is None else people[rows],

@@ -1,5 +1,6 @@
 """Places as tokens: H3 cells, square-grid cells or zones in one shared row order."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,22 @@ __all__ = [
     "ZoneTokens",
     "parse_cells",
     "read_tokens",
+    "tokens_from_names",
     "tokens_from_table",
 ]
+
+
+def tokens_from_names(names: Sequence[str]) -> Tokens:
+    """Make tokens of names alone: H3 cells where all are, else zones.
+
+    Args:
+        names: as :meth:`Tokens.names` gives them; repeats count once.
+    """
+    distinct = np.unique(np.asarray(names, dtype=str))
+    try:
+        return H3Tokens.from_cells(parse_cells(distinct))
+    except MoraError:
+        return ZoneTokens.from_zones(distinct)
 
 
 def read_tokens(path: Path) -> Tokens:

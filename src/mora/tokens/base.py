@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,6 +31,14 @@ class Tokens(ABC):
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def take(self, rows: Int[np.ndarray, " kept"]) -> "Tokens":
+        """Give some of the tokens, in the order they have.
+
+        Args:
+            rows: which, ascending, none twice.
+        """
+        return replace(self, ids=self.ids[rows])
 
     def find(self, ids: Sequence[Any] | np.ndarray) -> Int[np.ndarray, " n"]:
         """Look tokens up; -1 where a place is unknown."""

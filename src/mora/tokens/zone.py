@@ -30,6 +30,11 @@ class ZoneTokens(Tokens):
     ids: np.ndarray
     outlines: np.ndarray | None = None
 
+    def take(self, rows: Int[np.ndarray, " kept"]) -> "ZoneTokens":
+        """Give some of the zones, in the order they have."""
+        outlines = None if self.outlines is None else self.outlines[rows]
+        return ZoneTokens(self.ids[rows], outlines)
+
     @classmethod
     def from_zones(
         cls, ids: Sequence[str] | np.ndarray, outlines: np.ndarray | None = None

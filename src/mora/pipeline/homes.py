@@ -1,0 +1,129 @@
+"""Where the people that a run observed live, beside where people live."""
+
+import secrets
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+from mora.benchmark.homes import infer_homes
+from mora.benchmark.representativeness import (
+    Representativeness,
+    quarters,
+    representativeness,
+)
+from mora.config import FlowsMobility, GravityMobility, VisitsMobility
+from mora.errors import MoraError
+from mora.pipeline.inputs import RunContext
+from mora.pipeline.mobility import Mobility, keep_inside
+from mora.pipeline.places import PlaceCoder
+from mora.pipeline.units import token_regions
+from mora.pipeline.visits import usual_columns
+from mora.tables import check_visits, hash_users, read_batches
+
+PUBLISHED_USERS = 5  # a report is made to be shown: smaller groups stay hidden
+
+
+class NotObservedError(MoraError):
+    """Movement that tells nothing about where anyone lives."""
+
+
+def observed_homes(context: RunContext, mobility: Mobility) -> np.ndarray:
+    """Count whom the run observed by the place where they live.
+
+    Args:
+        context: the run; visits are read once more, and users counted in memory.
+        mobility: its places and flows.
+
+    Returns:
+        Users per token for visits; for flows, who sets out from each token, which are
+        residents where flows go from home.
+
+    Raises:
+        NotObservedError: for simulated or unknown movement, or visits without times.
+    """
+    config = context.config.mobility
+    if isinstance(config, VisitsMobility):
+        return _homes_of_visitors(context, config, mobility)
+    if isinstance(config, FlowsMobility | GravityMobility):
+        graph = mobility.graph
+        return np.asarray(graph.outflow) + np.asarray(graph.within)
+    raise NotObservedError(
+        f"mobility of kind {config.kind!r} observes nobody; expected visits or flows."
+    )
+
+
+def compare_with_population(
+    context: RunContext, mobility: Mobility, groups: Mapping[str, np.ndarray]
+) -> Representativeness:
+    """Compare where the observed live with the population, by region and group.
+
+    Args:
+        context: the run.
+        mobility: its places and flows.
+        groups: name -> group of each token, such as quarters of income.
+
+    Raises:
+        NotObservedError: if the run observed nobody, or knows no population.
+    """
+    if mobility.population is None:
+        raise NotObservedError(
+            "the run knows no population to compare with; expected mobility of kind "
+            "gravity or radiation, or population beside the visits."
+        )
+    homes = observed_homes(context, mobility)
+    people = np.asarray(mobility.population, np.float64)
+    shown = {"population quarter": quarters(people, people), **groups}
+    regions = token_regions(context.config.evaluation, mobility)
+    if regions is not None:
+        shown["region"] = _region_names(context, mobility, regions)
+    return representativeness(homes.astype(np.float64), people, shown)
+
+
+def _region_names(
+    context: RunContext, mobility: Mobility, regions: np.ndarray
+) -> np.ndarray:
+    """Name regions by the code that their zones share, or by number."""
+    length = context.config.evaluation.region_code_length
+    if mobility.zones.empty:
+        return np.array([str(region) for region in regions])
+    codes = np.unique([zone[:length] for zone in mobility.zones["zone"]])
+    return codes[regions]
+
+
+def _homes_of_visitors(
+    context: RunContext, config: VisitsMobility, mobility: Mobility
+) -> np.ndarray:
+    parts = list(_visits(context, config, mobility))
+    if not parts:
+        raise NotObservedError("visits have weeks but no times; expected `time`.")
+    user, token, hour = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return infer_homes(
+        user,
+        token,
+        hour,
+        tokens=len(mobility.tokens),
+        min_users=max(config.min_users, PUBLISHED_USERS),
+    )
+
+
+def _visits(
+    context: RunContext, config: VisitsMobility, mobility: Mobility
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Read users (hashed for this count alone), tokens and local hours."""
+    places = PlaceCoder.for_tokens(context)
+    source = context.source(config.table, "mobility.table")
+    columns = config.table.columns or usual_columns(source, places)
+    salt = secrets.token_bytes(32)
+    for raw in read_batches(source, columns, places.kind):
+        frame, _ = check_visits(places.with_token(raw), timezone=config.timezone)
+        frame, _ = keep_inside(frame, context.config.tokens.bounds, "visits")
+        if "time" not in frame:
+            return
+        code, known = places.encode(frame)
+        names = places.names(code[known])
+        local = pd.DatetimeIndex(frame["time"][known]).tz_convert(
+            config.timezone or "UTC"
+        )
+        users = hash_users(frame["user"], salt)[known]
+        yield users, mobility.tokens.find(names), local.hour.to_numpy()
