@@ -12,7 +12,6 @@ was stopped goes on from there.
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -22,27 +21,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
+from benchmarks.manhattan_city import BLOCKS, LABELS, mora_vectors, read_city
 from benchmarks.measure import shared_data
-from mora.baselines import BASELINES, BaselineInput, Volume
-from mora.config import EncoderConfig, HeadConfig, SampleConfig, TrainingConfig
-from mora.config.loading import read_preset
+from mora.baselines import BASELINES, BaselineInput
 from mora.errors import MoraError
-from mora.graph.sampling import normalise, sample_edges
-from mora.graph.storage import MobilityGraph
-from mora.line import embed
-from mora.modalities import Features
 
-DIM = 128  # of LINE and Mora
 FOLDS = 5
 QUICK: dict[str, dict[str, Any]] = {
     "hrep": {"epochs": 100},
     "recp": {"steps": 100},
     "mora": {"epochs": 20},
 }
-BLOCKS = {"poi": "poi_counts", "landuse": "landuse_counts", "imagery": "image_emb"}
-LABELS = {"check-in": "label_checkin", "crime": "label_crime"}
 # The range that is reported for these regions and labels.
 PUBLISHED = {"hrep": {"check-in": "0.70-0.75", "crime": "0.64-0.69"}}
 PUBLISHED_SOURCE = "hrep: Zhou et al. 2023, Heterogeneous Region Embedding (AAAI 37)"
@@ -98,72 +88,6 @@ class Run:
         return self.method, self.options, self.seed
 
 
-def read_city(file: Path, seed: int = 0) -> tuple[BaselineInput, dict[str, np.ndarray]]:
-    """Read the regions and their labels.
-
-    Args:
-        file: ``regions.npz``.
-        seed: of LINE.
-
-    Returns:
-        What every method is given, and the labels by name.
-    """
-    with np.load(file, allow_pickle=False) as city:
-        flows = sp.csr_array(city["od"].astype(np.float64))
-        ends = city["neighbour_edges"].T
-        features = {name: city[key].astype(float) for name, key in BLOCKS.items()}
-        labels = {name: city[key].astype(float) for name, key in LABELS.items()}
-        lonlat = city["centroid"]
-    graph = MobilityGraph.from_matrix(flows)
-    touching = sp.csr_array((np.ones(len(ends[0])), tuple(ends)), flows.shape)
-    touching = sp.csr_array(touching + touching.T)
-    touching.setdiag(0)
-    touching.eliminate_zeros()
-    touching.data[:] = 1.0
-    given = BaselineInput(
-        lonlat=lonlat,
-        line=embed(graph, "closed_form", dim=DIM, seed=seed),
-        volume=Volume(graph.outflow, graph.inflow, graph.within),
-        features=features,
-        flows=flows,
-        neighbours=touching,
-        seed=seed,
-    )
-    return given, labels
-
-
-def mora_vectors(given: BaselineInput, epochs: int | None = None) -> np.ndarray:
-    """Train Mora with the default preset on all regions at once."""
-    from mora.encoder.alignment import align, mobility_vectors
-
-    preset = read_preset("default")
-    settings = {**preset["training"], "accelerator": "cpu"}
-    settings |= {} if epochs is None else {"epochs": epochs}
-    sample = SampleConfig(**preset.get("sample", {}))
-    graph = MobilityGraph.from_matrix(given.require_flows())
-    kept = sample_edges(
-        graph, sample.share, by=sample.by, ends=sample.ends, seed=given.seed
-    )
-    rows = {}
-    for name, values in given.require_features().items():
-        columns = [str(column) for column in range(values.shape[1])]
-        present = np.isfinite(values).all(axis=1)
-        scaled = Features.from_values(values, present, columns).standardised()
-        rows[name] = (scaled.values, np.asarray(scaled.present))
-    with tempfile.TemporaryDirectory() as folder:
-        model, _ = align(
-            given.require_line(),
-            normalise(graph.select(kept)),
-            rows,
-            {name: HeadConfig() for name in rows},
-            EncoderConfig(**preset.get("encoder", {})),
-            TrainingConfig(**settings),
-            Path(folder),
-            seed=given.seed,
-        )
-    return mobility_vectors(model)
-
-
 def trip_totals(given: BaselineInput) -> np.ndarray:
     """Give trips out of and into each region, as they come."""
     volume = given.require_volume()
@@ -177,19 +101,13 @@ def list_methods(quick: bool = False) -> Iterator[Method]:
         yield Method(f"{name} as it comes", "input", partial(_block, name), {})
     for name, chosen in BASELINES.items():
         options = QUICK.get(name, {}) if quick else {}
-        embed_regions = partial(_no_file, name) if chosen.needs_file else chosen
-        made = partial(embed_regions, **options)
-        yield Method(name, chosen.group, made, options)
+        yield Method(name, chosen.group, partial(chosen, **options), options)
     options = QUICK["mora"] if quick else {}
     yield Method("mora", "ours", partial(mora_vectors, **options), options)
 
 
 def _block(name: str, given: BaselineInput) -> np.ndarray:
     return given.require_features()[name]
-
-
-def _no_file(name: str, given: BaselineInput, **options: Any) -> np.ndarray:  # noqa: ARG001
-    raise MoraError(f"{name} reads a file that this benchmark does not have.")
 
 
 def city_scores(vectors: np.ndarray, labels: dict[str, np.ndarray]) -> dict[str, float]:
@@ -324,6 +242,27 @@ def write_results(summary: pd.DataFrame, text: str, output: Path) -> None:
     (output / "results.md").write_text(text, encoding="utf-8")
 
 
+def run_study(output: Path, seeds: int, quick: bool = False) -> str:
+    """Score every method on the city, or go on with what was stopped.
+
+    Args:
+        output: where runs and tables are kept.
+        seeds: runs of each method that draws by chance.
+        quick: train for a moment only.
+
+    Returns:
+        The table in Markdown.
+    """
+    folder = shared_data("manhattan180")
+    if folder is None:
+        sys.exit("no data set manhattan180; set MORA_SHARED to the folder above data/.")
+    methods = list(list_methods(quick))
+    summary = summarise(run_all(folder / "regions.npz", seeds, output, methods))
+    text = to_markdown(summary, quick)
+    write_results(summary, text, output)
+    return text
+
+
 def main() -> None:
     """Score every method on the city."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -332,14 +271,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/manhattan180"))
     chosen = parser.parse_args()
     seeds = chosen.seeds or (1 if chosen.quick else 5)
-    folder = shared_data("manhattan180")
-    if folder is None:
-        sys.exit("no data set manhattan180; set MORA_SHARED to the folder above data/.")
-    methods = list(list_methods(chosen.quick))
-    summary = summarise(run_all(folder / "regions.npz", seeds, chosen.output, methods))
-    text = to_markdown(summary, chosen.quick)
-    write_results(summary, text, chosen.output)
-    print(f"\n{text}\nwrote {chosen.output}")
+    print(f"\n{run_study(chosen.output, seeds, chosen.quick)}\nwrote {chosen.output}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from mora.encoder.alignment import (
     align,
     build_model,
     embed_tokens,
-    mobility_vectors,
 )
 from mora.encoder.model import ModalityBatch
 from mora.errors import RunError
@@ -128,8 +127,8 @@ def test_vectors_agree_with_dense_powers(tmp_path):
     step = scale[:, None] * weight * scale
     learned = model.mobility.features.detach().numpy().astype(float)
     expected = sum(np.linalg.matrix_power(step, k) @ learned for k in range(4))
-    np.testing.assert_allclose(mobility_vectors(model), expected, atol=1e-5)
-    assert mobility_vectors(model).dtype == np.float32
+    np.testing.assert_allclose(embed_tokens(model, {}), expected, atol=1e-5)
+    assert embed_tokens(model, {}).dtype == np.float32
 
 
 def test_known_operators_on_a_path():
@@ -157,7 +156,7 @@ def test_scaling_all_weights_changes_nothing(tmp_path):
             line, normalise(graph), features, HEADS, EncoderConfig(), settings(),
             tmp_path / str(scale),
         )  # fmt: skip
-        vectors.append(mobility_vectors(model))
+        vectors.append(embed_tokens(model, {}))
     np.testing.assert_allclose(*vectors, rtol=1e-4, atol=1e-5)
 
 
@@ -170,10 +169,10 @@ def test_values_of_tokens_without_a_modality_count_for_nothing(tmp_path):
         filled = np.where(absent[:, None], np.float32(filler), values)
         changed = given | {"poi": (filled, ~absent)}
         model, _ = train(tmp_path / str(number), given=changed)
-        vectors.append(mobility_vectors(model).tobytes())
+        vectors.append(embed_tokens(model, {}).tobytes())
     assert vectors[0] == vectors[1] == vectors[2]
     whole, _ = train(tmp_path / "whole")
-    assert mobility_vectors(whole).tobytes() != vectors[0]
+    assert embed_tokens(whole, {}).tobytes() != vectors[0]
 
 
 def test_without_modalities_there_is_nothing_to_train(tmp_path):
@@ -181,7 +180,6 @@ def test_without_modalities_there_is_nothing_to_train(tmp_path):
     model, state = train(tmp_path, given={})
     np.testing.assert_array_equal(model.mobility.features.detach().numpy(), line)
     assert state.epoch == 0
-    np.testing.assert_array_equal(embed_tokens(model, {}), mobility_vectors(model))
 
 
 def test_the_planted_communities_come_apart(tmp_path):
@@ -190,7 +188,7 @@ def test_the_planted_communities_come_apart(tmp_path):
     model, state = train(tmp_path, epochs=30)
 
     def agreement(model):
-        vectors = mobility_vectors(model)
+        vectors = embed_tokens(model, {})
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         cosine = unit @ unit.T
         np.fill_diagonal(cosine, -2)
@@ -206,7 +204,7 @@ def test_the_planted_communities_come_apart(tmp_path):
 
 
 def bits(folder, **options):
-    return mobility_vectors(train(folder, **options)[0]).tobytes()
+    return embed_tokens(train(folder, **options)[0], {}).tobytes()
 
 
 @pytest.mark.parametrize(

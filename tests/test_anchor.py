@@ -7,7 +7,7 @@ from tests.small_run import one_thread  # noqa: F401 - a fixture for every test 
 from tests.two_processes import HEADS, TOKENS, planted, settings
 
 from mora.config import EncoderConfig
-from mora.encoder.alignment import align, embed_tokens, mobility_vectors
+from mora.encoder.alignment import align, embed_tokens
 from mora.encoder.contrastive import info_nce
 from mora.encoder.model import AlignedModel, ModalityBatch
 from mora.encoder.node_mlp import NodeMLP
@@ -38,7 +38,7 @@ def test_mobility_stands_in_where_the_anchor_is_missing(tmp_path):
     absent = np.arange(TOKENS) % 4 == 0
     changed = given | {"poi": (given["poi"][0], ~absent)}
     model, features = train(tmp_path, changed, anchor="poi")
-    got, mobility = embed_tokens(model, features), mobility_vectors(model)
+    got, mobility = embed_tokens(model, features), model.mobility().detach().numpy()
     np.testing.assert_array_equal(got[absent], mobility[absent])
     assert not np.allclose(got[~absent], mobility[~absent])
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 
 import numpy as np
 import pandas as pd
@@ -90,6 +91,13 @@ def test_the_ablation_takes_each_part_away(base):
         "w/o poi",
         "w/o demographics",
     ]
+
+
+def test_some_variants_are_chosen_by_name(base):
+    study = make_experiment("ablation", *base).only(["w/o LINE", "w/o CLIP"])
+    assert [v.name for v in study.variants] == ["MoRA", "w/o CLIP", "w/o LINE"]
+    with pytest.raises(ConfigError, match="has no variant w/o lines"):
+        study.only(["w/o lines"])
 
 
 def test_the_grid_is_that_of_the_paper(base):
@@ -197,7 +205,7 @@ def test_a_second_call_repeats_nothing(outcome, base, monkeypatch):
     def never(*_):
         raise AssertionError("a stage was done again")
 
-    monkeypatch.setattr("mora.pipeline.run._do", never)
+    monkeypatch.setattr(sys.modules["mora.pipeline.run"], "_do", never)
     again = run_experiment(outcome.experiment, *base, seeds=2)
     assert again.rows("tokens") == outcome.rows("tokens")
 

@@ -514,7 +514,7 @@ LATE = {
     ),
     "unknown baseline": (
         lambda c: {"evaluation": evaluation(c) | {"baselines": ["lonlatt"]}},
-        r"no baseline 'lonlatt'; expected one of lonlat",
+        r"no baseline 'lonlatt'; expected one of .*lonlat",
     ),
     "names without names": (
         lambda c: {

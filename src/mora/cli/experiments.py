@@ -12,6 +12,7 @@ from mora.cli.options import (
     Json,
     config_or_default,
     print_json,
+    split_names,
 )
 
 
@@ -22,6 +23,9 @@ def experiment_command(
     folder: Folder = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Runs of each variant; 5, or 2 if quick.")
+    ] = None,
+    variants: Annotated[
+        str | None, typer.Option(help="Only these, with commas between them.")
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
     quick: Annotated[
@@ -48,6 +52,8 @@ def experiment_command(
     try:
         run(settings, folder=home, until="features", display=display)
         study = make_experiment(name, settings, home)
+        if variants is not None:
+            study = study.only(split_names(variants) or [])
         display.say(f"{study.title}: {len(study.variants)} variants")
         outcome = run_experiment(
             study,

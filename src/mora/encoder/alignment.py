@@ -197,12 +197,6 @@ def embed_tokens(
         return model.embed(modalities).cpu().numpy().astype(np.float32)
 
 
-def mobility_vectors(model: AlignedModel) -> Float[np.ndarray, "tokens dim"]:
-    """Give the mobility side of the model, not normalised."""
-    with torch.no_grad():
-        return model.mobility().cpu().numpy().astype(np.float32)
-
-
 def _modalities(features: Mapping[str, Rows]) -> dict[str, ModalityBatch]:
     return {
         name: ModalityBatch(

@@ -1,8 +1,10 @@
 """An experiment: a reference run and changes to its configuration."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+from mora.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -62,3 +64,19 @@ class Experiment:
     def reference(self) -> Variant:
         """Give the variant that the others are compared with."""
         return self.variants[0]
+
+    def only(self, names: Sequence[str]) -> "Experiment":
+        """Give the experiment with the reference and some other variants.
+
+        Raises:
+            ConfigError: if it has no variant of a name.
+        """
+        known = [variant.name for variant in self.variants]
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ConfigError(
+                f"experiment {self.name!r} has no variant {', '.join(unknown)}; "
+                f"expected some of {', '.join(known)}."
+            )
+        kept = [v for v in self.variants[1:] if v.name in names]
+        return replace(self, variants=(self.reference, *kept))

@@ -13,7 +13,7 @@ from mora.graph.neighbours import build_neighbour_graph
 from mora.graph.storage import MobilityGraph
 from mora.pipeline.inputs import RunContext
 from mora.pipeline.mobility import Mobility
-from mora.tokens import Tokens, tokens_from_table
+from mora.tokens import Tokens
 
 
 def restrict(context: RunContext, mobility: Mobility) -> Mobility:
@@ -71,9 +71,7 @@ def keep_tokens(mobility: Mobility, keep: Bool[np.ndarray, " tokens"]) -> Mobili
     people = mobility.population
     facts = mobility.facts | {"places_left_out": int((~keep).sum())}
     return Mobility(
-        tokens_from_table(
-            mobility.tokens.to_table().take(rows), "the places of the run"
-        ),
+        mobility.tokens.take(rows),
         _among(mobility.graph, rows),
         pd.DataFrame(zones),
         None if people is None else people[rows],
