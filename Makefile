@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all bench lint format types clean
+.PHONY: demo test test-all study bench lint format types clean
 
 demo: $(VENV)/.demo ## whole pipeline on data from Python packages, about 5 minutes
 	$(BIN)/mora run configs/demo.yaml
@@ -15,6 +15,9 @@ test: $(VENV)/.dev ## the fast suite
 
 test-all: $(VENV)/.all ## everything, slow checks, real data and Spark (Java 17) included
 	$(BIN)/python -m pytest -q -m ""
+
+study: $(VENV)/.all ## every table of docs/results.md, about two hours, can be stopped
+	$(BIN)/python -m benchmarks.study
 
 bench: $(VENV)/.all ## every ratio against its peer, an hour; writes benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
@@ -48,5 +51,6 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.all: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing Mora, its test tools, Spark and the benchmarks' peers (some minutes)"
-	$(PIP) -e ".[demo,dev,spark,bench]"
+	$(PIP) -e ".[demo,dev,spark,bench,notebooks]"
+	$(PIP) --no-deps geoclip # for its weights; its own needs would replace PyTorch
 	@touch $@

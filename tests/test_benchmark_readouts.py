@@ -145,19 +145,15 @@ def test_ridge_keeps_the_spectrum():
 
 
 def test_paper_settings_are_those_of_the_paper():
-    paper, county = (
-        make_readout("lightgbm-paper"),
-        make_readout("lightgbm-paper-county"),
-    )
-    grid = paper.for_scale("grid")
-    assert paper.for_scale("county") == county
+    paper = make_readout("lightgbm-paper")
+    grid, county = paper.for_scale("grid"), paper.for_scale("county")
     assert paper.for_scale("city") == make_readout("ridge-1")
     assert grid == LightGBMReadout(1000, 0.05, 7, 63, 30, 1.0, 255)
     assert county == replace(grid, leaves=31, leaf_samples=50)
 
 
 def test_quick_setting():
-    expected = LightGBMReadout(200, 0.05, 7, 63, 30, 0.3, 63, threads=2, seed=5)
+    expected = LightGBMReadout(200, 0.05, 7, 63, 30, 0.3, 63, 2, 5, shared_bins=True)
     assert make_readout("lightgbm", threads=2, seed=5) == expected
 
 
@@ -211,6 +207,17 @@ def test_shared_bins_are_those_of_all_rows():
     np.testing.assert_array_equal(own, shared)
 
 
+@pytest.fixture
+def _any_rows_share(monkeypatch):
+    monkeypatch.setattr("mora.benchmark.trees.FEW", 10)
+
+
+def test_few_rows_have_bins_of_their_own():
+    own, shared = bound(SMALL), bound(replace(SMALL, shared_bins=True))
+    np.testing.assert_array_equal(own, shared)
+
+
+@pytest.mark.usefixtures("_any_rows_share")
 def test_shared_bins_change_a_little():
     own, shared = bound(SMALL), bound(replace(SMALL, shared_bins=True))
     _, _, _, test_y = problem()
@@ -218,6 +225,7 @@ def test_shared_bins_change_a_little():
     assert abs(r_squared(test_y, own) - r_squared(test_y, shared)) < 0.05
 
 
+@pytest.mark.usefixtures("_any_rows_share")
 def test_shared_bins_serve_several_splits_and_few_rows():
     train_x, train_y, *_ = problem()
     fit = replace(SMALL, shared_bins=True).bind(train_x, np.arange(300))

@@ -387,9 +387,11 @@ EXCEPTIONS = {
     **dict.fromkeys(
         (
             "EvaluationConfig.groups",
-            *(f"GroupConfig.{name}" for name in ("table", "value", "at", "names")),
+            "EvaluationConfig.population",
+            *(f"GroupConfig.{name}" for name in ("value", "at", "names")),
         ),
-        "tells errors apart, which a run does not; see test_pipeline_benchmarking",
+        "tells errors apart, which a run does not; see test_pipeline_benchmarking and "
+        "test_reporting",
     ),
     "RunConfig.folder": "says where the result is, not what; see test_cli",
     "TrainingConfig.checkpoint_seconds": "when, not what, is kept; see test_training",

@@ -120,6 +120,8 @@ class EvaluationConfig(Section):
         tune: try four settings of every baseline that has any, and take for each split
             the one that is best on a part of the training rows.
         groups: name -> groups of places.
+        population: columns ``population`` and ``id`` or ``lon``, ``lat``: who lives
+            where, to tell in the report for whom the records stand.
     """
 
     labels: tuple[LabelsConfig, ...] = ()
@@ -139,3 +141,4 @@ class EvaluationConfig(Section):
     baseline_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     tune: bool = False
     groups: dict[str, GroupConfig] = Field(default_factory=dict)
+    population: TableInput | None = None

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from mora.benchmark.homes import infer_homes
 from mora.benchmark.representativeness import (
@@ -12,11 +13,12 @@ from mora.benchmark.representativeness import (
     quarters,
     representativeness,
 )
-from mora.config import FlowsMobility, GravityMobility, VisitsMobility
+from mora.config import FlowsMobility, VisitsMobility
 from mora.errors import MoraError
 from mora.pipeline.inputs import RunContext
 from mora.pipeline.mobility import Mobility, keep_inside
 from mora.pipeline.places import PlaceCoder
+from mora.pipeline.rows import read_numbers, token_of_rows
 from mora.pipeline.units import token_regions
 from mora.pipeline.visits import usual_columns
 from mora.tables import check_visits, hash_users, read_batches
@@ -40,16 +42,18 @@ def observed_homes(context: RunContext, mobility: Mobility) -> np.ndarray:
         residents where flows go from home.
 
     Raises:
-        NotObservedError: for simulated or unknown movement, or visits without times.
+        NotObservedError: for movement that was simulated, or spread by the population
+            and so agrees with it whatever was observed, or visits without times.
     """
     config = context.config.mobility
     if isinstance(config, VisitsMobility):
         return _homes_of_visitors(context, config, mobility)
-    if isinstance(config, FlowsMobility | GravityMobility):
+    if isinstance(config, FlowsMobility):
         graph = mobility.graph
         return np.asarray(graph.outflow) + np.asarray(graph.within)
     raise NotObservedError(
-        f"mobility of kind {config.kind!r} observes nobody; expected visits or flows."
+        f"mobility of kind {config.kind!r} says of no place who lives there; expected "
+        f"visits, or flows between the places themselves."
     )
 
 
@@ -66,18 +70,31 @@ def compare_with_population(
     Raises:
         NotObservedError: if the run observed nobody, or knows no population.
     """
-    if mobility.population is None:
-        raise NotObservedError(
-            "the run knows no population to compare with; expected mobility of kind "
-            "gravity or radiation, or population beside the visits."
-        )
     homes = observed_homes(context, mobility)
-    people = np.asarray(mobility.population, np.float64)
+    people = _population(context, mobility)
     shown = {"population quarter": quarters(people, people), **groups}
     regions = token_regions(context.config.evaluation, mobility)
     if regions is not None:
         shown["region"] = _region_names(context, mobility, regions)
     return representativeness(homes.astype(np.float64), people, shown)
+
+
+def _population(
+    context: RunContext, mobility: Mobility
+) -> Float[np.ndarray, " tokens"]:
+    """Sum the people of each token; NaN where no row says how many there are."""
+    table = context.config.evaluation.population
+    if table is None:
+        raise NotObservedError(
+            "no population to compare with; name a table under "
+            "`evaluation.population:`."
+        )
+    frame = read_numbers(context, table, "evaluation.population", ["population"])
+    token = token_of_rows(mobility.tokens, frame)
+    met, tokens = token >= 0, len(mobility.tokens)
+    people = np.bincount(token[met], frame["population"][met], tokens)
+    rows = np.bincount(token[met], minlength=tokens)
+    return np.where(rows > 0, people, np.nan)
 
 
 def _region_names(
@@ -116,7 +133,9 @@ def _visits(
     columns = config.table.columns or usual_columns(source, places)
     salt = secrets.token_bytes(32)
     for raw in read_batches(source, columns, places.kind):
-        frame, _ = check_visits(places.with_token(raw), timezone=config.timezone)
+        frame, _ = check_visits(
+            places.with_token(raw), timezone=config.timezone, source="visits"
+        )
         frame, _ = keep_inside(frame, context.config.tokens.bounds, "visits")
         if "time" not in frame:
             return

@@ -118,7 +118,8 @@ def _summary(found: Benchmark) -> Iterator[str]:
             f"Mean R2 over {len(part.fair_tasks)} labels of {unit}, {protocol} splits, "
             f"{part.readouts[readout]}; best first: {shown}."
         )
-        yield from remarks(part)
+        said = remarks(part)  # the notes stand at the top of the page
+        yield from (text for text in said if not text.startswith("Note: "))
 
 
 def _tables(found: Benchmark) -> Iterator[Table]:
@@ -254,13 +255,18 @@ def _group_table(name: str, errors: Mapping[str, GroupError]) -> Table:
             group,
             f"{error.units:,}",
             "" if error.r2 is None else f"{error.r2:.3f}",
-            f"{error.rmse:.4g}",
-            f"{error.bias:+.4g}",
+            _amount(error.rmse),
+            _amount(error.bias, "+"),
         )
         for group, error in errors.items()
     ]
     header = ("group", "places", "R2 within", "RMSE", "bias")
     return Table(f"Errors by {name}", header, rows)
+
+
+def _amount(value: float, sign: str = "") -> str:
+    """Write a number in the unit of a label, large ones without fractions."""
+    return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign}.3g}"
 
 
 def _representativeness(

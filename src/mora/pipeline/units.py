@@ -161,11 +161,9 @@ def _area_units(
     token = tokens.find(cell)
     met = token >= 0
     area, token, share = area[met], token[met], share[met]
-    weight = {
-        "mean": np.ones(len(area)),
-        "area": share,
-        "population": share * _token_weight(mobility, "population")[token],
-    }[labels.pool]
+    weight = np.ones(len(area)) if labels.pool == "mean" else share
+    if labels.pool == "population":
+        weight = share * _token_weight(mobility, "population")[token]
     pooling = pooling_matrix(area, token, weight, (len(areas), len(tokens)))
     return _placed(context, "area", row, areas.centroids(), pooling)
 
