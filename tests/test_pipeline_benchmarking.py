@@ -211,6 +211,7 @@ def test_the_tasks_of_a_run_have_counts(given):
     assert rows[0]["task"] == "wealth"
     assert rows[0]["samples"] == len(planted_city().tokens)
     assert rows[0]["lowest"] < rows[0]["highest"]
+    assert (given[1] / "run" / "coverage.png").is_file()
 
 
 def test_an_unknown_declaration_is_refused():

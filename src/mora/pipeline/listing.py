@@ -9,6 +9,8 @@ import numpy as np
 from mora.config import RunConfig, load_config
 from mora.config.declarations import declarations, paper_samples
 from mora.config.evaluation import LabelsConfig
+from mora.explore.drawing import save_figure
+from mora.pipeline.coverage import draw_coverage
 from mora.pipeline.display import Display
 from mora.pipeline.inputs import RunContext
 from mora.pipeline.mobility import read_mobility
@@ -46,6 +48,8 @@ def tasks_of_run(
 ) -> list[dict[str, Any]]:
     """List the tasks of a configuration with the number of labelled places.
 
+    A map a task of where its labels are goes to ``coverage.png`` in the run's folder.
+
     Args:
         config: of the run; its graph is built first where it is not.
         folder: where the run is kept, instead of what the configuration says.
@@ -56,7 +60,11 @@ def tasks_of_run(
     run(settings, folder=path, until="graph", display=display)
     context = RunContext(settings, path)
     mobility = read_mobility(path / "graph")
-    about = about_tasks(context)
+    about, tasks = about_tasks(context), list(read_tasks(context, mobility))
+    figure = draw_coverage(tasks, mobility)
+    if figure is not None:
+        picture, _ = save_figure(figure, path / "coverage")
+        display.say(f"wrote {picture} and {picture.stem}.svg")
     return [
         {
             "task": task.name,
@@ -66,5 +74,5 @@ def tasks_of_run(
             "lowest": float(np.nanmin(task.labels)),
             "highest": float(np.nanmax(task.labels)),
         }
-        for task in read_tasks(context, mobility)
+        for task in tasks
     ]

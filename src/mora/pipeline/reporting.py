@@ -6,17 +6,15 @@ from typing import Any
 
 import numpy as np
 import yaml
-from jaxtyping import Float
 
 from mora.benchmark import Task
 from mora.benchmark.diagnostics import Diagnosis, GroupError
 from mora.benchmark.report import remarks
 from mora.benchmark.tables import score_tables
 from mora.config import RunConfig
-from mora.errors import MoraError, NoGeometryError
+from mora.errors import MoraError
 from mora.explore.figure_maps import (
     choropleth,
-    coverage_map,
     diverging_scale,
     sequential_scale,
 )
@@ -31,6 +29,7 @@ from mora.explore.report_parts import (
 )
 from mora.explore.report_sections import representativeness_section
 from mora.pipeline.benchmarking import Benchmark, benchmark_run, diagnose_all
+from mora.pipeline.coverage import draw_coverage, on_tokens, outlines_of
 from mora.pipeline.display import Display
 from mora.pipeline.evaluation import by_unit
 from mora.pipeline.folder import versions
@@ -160,16 +159,13 @@ def _task_table(found: Benchmark) -> Table:
 
 
 def _coverage(tasks: list[Task], mobility: Mobility) -> Iterator[Illustration]:
-    """Show which places have each label (the paper's Figure 4)."""
-    outlines = _outlines(mobility)
-    if outlines is None:
-        return
-    known = {task.name: np.isfinite(_on_tokens(task, task.labels)) for task in tasks}
-    geographic = not isinstance(mobility.tokens, GridTokens)
-    figure = coverage_map(known, outlines, geographic=geographic)
-    counts = ", ".join(f"{name} {flags.sum():,}" for name, flags in known.items())
-    alt = f"Maps of the places with a label: {counts}."
-    yield Illustration(as_png_data_uri(figure), alt, "Places with a label", whole=True)
+    """Show which places have each label."""
+    figure = draw_coverage(tasks, mobility)
+    if figure is not None:
+        counts = ", ".join(f"{task.name} {len(task.units()):,}" for task in tasks)
+        alt = f"Maps of the places with a label; units with one: {counts}."
+        image = as_png_data_uri(figure)
+        yield Illustration(image, alt, "Places with a label", whole=True)
 
 
 def _section(
@@ -205,7 +201,7 @@ def _figures(
     task: Task, diagnosis: Diagnosis, mobility: Mobility
 ) -> Iterator[Illustration]:
     truth = task.targets()
-    outlines = _outlines(mobility)
+    outlines = outlines_of(mobility)
     if outlines is not None:
         geographic = not isinstance(mobility.tokens, GridTokens)
         scale = sequential_scale(truth)
@@ -218,7 +214,7 @@ def _figures(
             whole = np.full(len(task.labels), np.nan)
             whole[task.units()] = values
             title = f"{task.name}: {name}"
-            drawn = _on_tokens(task, whole)
+            drawn = on_tokens(task, whole)
             figure = choropleth(
                 outlines, drawn, title=title, scale=colours, geographic=geographic
             )
@@ -228,25 +224,6 @@ def _figures(
         as_svg(figure) if len(truth) <= 2000 else as_png_data_uri(figure),
         f"Predictions against labels of {len(truth):,} places.",
     )
-
-
-def _outlines(mobility: Mobility) -> np.ndarray | None:
-    try:
-        return mobility.tokens.polygons()
-    except NoGeometryError:
-        return None
-
-
-def _on_tokens(
-    task: Task, values: Float[np.ndarray, " units"]
-) -> Float[np.ndarray, " tokens"]:
-    """Give each token the value of the unit that it makes up most of; NaN for none."""
-    if task.pooling is None:
-        return values
-    columns = task.pooling.tocsc()
-    share = columns.max(axis=0).toarray().ravel()
-    unit = np.asarray(columns.argmax(axis=0)).ravel()
-    return np.where(share > 0, values[unit], np.nan)
 
 
 def _group_table(name: str, errors: Mapping[str, GroupError]) -> Table:
