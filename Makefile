@@ -17,7 +17,7 @@ test-all: $(VENV)/.all ## everything, slow checks, real data and Spark (Java 17)
 	$(BIN)/python -m pytest -q -m ""
 
 study: $(VENV)/.all ## every table of docs/results.md, about two hours, can be stopped
-	$(BIN)/python -m benchmarks.study
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.study # small models: threads only wait
 
 bench: $(VENV)/.all ## every ratio against its peer, an hour; writes benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
