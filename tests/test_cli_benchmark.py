@@ -58,7 +58,7 @@ def test_a_quick_benchmark_reads_by_ridge_alone(mora, config):
     found = json.loads(out)
     assert list(found["readouts"]) == ["ridge"]
     assert set(found["tasks"]["wealth"]) == {"mora", "lonlat"}
-    assert found["splits"] == 5
+    assert found["splits"] == 3
 
 
 def test_options_of_the_benchmark_reach_it(mora, config, tmp_path):
@@ -67,7 +67,7 @@ def test_options_of_the_benchmark_reach_it(mora, config, tmp_path):
     columns = {"cell": city.tokens.names(), "v": city.community + 0.5}
     pd.DataFrame(columns).to_csv(vectors, index=False)
     status, out, _ = mora(
-        "benchmark", "--config", config, "--quick", "--json", "--splits", 3,
+        "benchmark", "--config", config, "--quick", "--json", "--splits", 4,
         "--vectors", f"mine={vectors}", "--baselines", "harmonics,volume",
         "--protocols", "kfold", "--tune", "--diagnose",
     )  # fmt: skip
@@ -77,7 +77,7 @@ def test_options_of_the_benchmark_reach_it(mora, config, tmp_path):
     assert set(found["test_ratio"]["wealth"]) == {"kfold"}
     assert "harmonics" in found["chosen"]
     assert found["diagnoses"][0]["task"] == "wealth"
-    assert found["splits"] == 3
+    assert found["splits"] == 4
 
 
 def test_the_paper_setting_reaches_it(mora, config):

@@ -17,7 +17,7 @@ from mora.cli.options import (
     split_pairs,
 )
 
-QUICK = {"readouts": "ridge", "splits": 5, "protocols": ["blocked", "random"]}
+QUICK = {"readouts": "ridge", "splits": 3, "protocols": ["blocked", "random"]}
 Names = Annotated[str | None, typer.Option(help="Names with commas between them.")]
 
 

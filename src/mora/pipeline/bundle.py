@@ -76,7 +76,7 @@ def score_bundle(
         MoraError: if the bundle was changed or vectors meet none of its places.
     """
     fixed = [key for key in ("protocols", "splits", "baselines") if key in changes]
-    usual = {"splits": 5, "protocols": ["blocked", "random"]}  # of --quick
+    usual = {"splits": 3, "protocols": ["blocked", "random"]}  # of --quick
     asked = [key for key in fixed if changes[key] != usual.get(key)]
     if not vectors or asked:
         raise ConfigError(
