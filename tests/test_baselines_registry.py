@@ -151,4 +151,6 @@ def test_all_are_tuned_alike():
 def test_reproduction_says_whether_the_value_was_reached():
     assert str(CHECKED).startswith("reproduced: nothing: 0.5, expected 0 ± 1")
     assert not replace(CHECKED, tolerance=0.1).reached
+    exact = replace(CHECKED, expected=0.5, tolerance=0.0)
+    assert str(exact) == "reproduced: nothing: 0.5, exactly as expected"
     assert str(replace(CHECKED, measured=None)) == "not reproduced: nothing"

@@ -139,6 +139,8 @@ class Reproduction:
         if self.expected is None or self.measured is None:
             return f"not reproduced: {self.what}"
         outcome = "reproduced" if self.reached else "not reproduced"
+        if self.reached and self.tolerance == 0:
+            return f"{outcome}: {self.what}: {self.measured:.4g}, exactly as expected"
         return (
             f"{outcome}: {self.what}: {self.measured:.4g}, expected "
             f"{self.expected:.4g} ± {self.tolerance:.2g}"
