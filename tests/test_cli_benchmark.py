@@ -129,7 +129,7 @@ def test_a_quick_experiment(mora, config):
     assert status == 0
     assert "ablation" in out
     arguments = ("experiment", "ablation", "--config", config, "--quick")
-    some = ("--variants", "w/o LINE", "--seeds", 1)
+    some = ("--variants", "w/o LINE", "--seeds", 1, "--jobs", 1)
     status, out, _ = mora(*arguments, *some)
     assert status == 0
     assert "| w/o LINE |" in out

@@ -1,5 +1,6 @@
 """Subcommands that rerun the studies of the paper."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,9 @@ def experiment_command(
     variants: Annotated[
         str | None, typer.Option(help="Only these, with commas between them.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; 2 where cores allow.")
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Ten epochs and Ridge alone: a first look.")
     ] = False,
@@ -61,7 +64,7 @@ def experiment_command(
             home,
             seeds=seeds or (2 if quick else 5),
             quick=quick,
-            jobs=jobs,
+            jobs=jobs or min(2, os.cpu_count() or 1),
             display=display,
         )
     except KeyboardInterrupt:
