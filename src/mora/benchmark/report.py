@@ -16,7 +16,9 @@ NARROWEST = 9  # of a column of scores with the gap before it
 GAIN = "gain"
 GAIN_NOTE = (
     "The gain is by how many percent the first model's mean R2 exceeds that of the "
-    "best other model of the same column; blank where that is not above 0."
+    "best other model of the same column; blank where that is not above 0. The paper "
+    "reports 12.9 % over its nine tasks, 10.8 % over the social and 16.0 % over the "
+    "economic ones (MoRA, section 4.2)."
 )
 
 
