@@ -191,7 +191,7 @@ def _few_labels(output: Path) -> None:
 @step("regions")
 def _regions(output: Path) -> None:
     comparison(
-        LEVEL5,
+        LEVEL4,
         output,
         "regions",
         baselines=["line", "line+volume", "harmonics", "raw"],
