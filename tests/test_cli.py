@@ -9,7 +9,6 @@ from tests.small_run import (
     write_city,
 )
 
-from mora.cli import main
 from mora.pipeline import STAGES
 
 
@@ -20,22 +19,6 @@ def config(tmp_path_factory):
     write_city(folder)
     (folder / "city.yaml").write_text(yaml.safe_dump(settings(folder)))
     return folder / "city.yaml"
-
-
-@pytest.fixture
-def mora(monkeypatch, capfd):
-    """Call ``mora`` with arguments; gives status, output and errors."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mora", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as end:
-            status = end.code or 0
-        return status, *capfd.readouterr()
-
-    return call
 
 
 def test_help_lists_one_subcommand_a_stage_in_order(mora):

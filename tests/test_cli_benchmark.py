@@ -1,7 +1,6 @@
 """The subcommands benchmark, baselines, experiment and report."""
 
 import json
-import sys
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,6 @@ from tests.small_run import (
     write_city,
 )
 
-from mora.cli import main
-
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
@@ -24,20 +21,6 @@ def config(tmp_path_factory):
     own = settings(folder) | {"folder": str(folder / "run")}
     (folder / "city.yaml").write_text(yaml.safe_dump(own))
     return folder / "city.yaml"
-
-
-@pytest.fixture
-def mora(monkeypatch, capfd):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mora", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as end:
-            status = end.code or 0
-        return status, *capfd.readouterr()
-
-    return call
 
 
 def test_baselines_are_listed(mora):

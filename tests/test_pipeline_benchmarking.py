@@ -1,6 +1,7 @@
 """`mora benchmark`: any vectors on the tasks of a run, diagnoses, listings, bundles."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -190,6 +191,22 @@ def test_tuned_baselines_say_what_was_chosen(given):
     chosen = found.report.chosen["harmonics"]["wealth"]["blocked"]
     assert len(chosen) == 2
     assert set(chosen) <= {0, 1, 2, 3}
+    widths = [vectors.shape[1] for vectors in found.models["harmonics"]]
+    assert sorted(widths) == [25, 100, 256, 1024]  # whatever degree is configured
+
+
+@pytest.mark.parametrize(
+    ("changes", "vectors"),
+    [
+        ({"baselines": ["rawr"]}, {}),
+        ({"protocols": ["blokced"]}, {}),
+        ({}, {"mine": Path("none.parquet")}),
+    ],
+)
+def test_mistakes_are_found_before_the_run(given, tmp_path, changes, vectors):
+    with pytest.raises(MoraError):
+        benchmark_run(given[0], folder=tmp_path, changes=changes, vectors=vectors)
+    assert not list(tmp_path.iterdir())
 
 
 # ------------------------------------------------------------------ listing

@@ -11,6 +11,7 @@ import numpy as np
 from mora.baselines import find_baseline
 from mora.benchmark import Report, ScoreFile, Task, to_csv
 from mora.benchmark.diagnostics import Diagnosis, diagnose
+from mora.benchmark.protocols import check_protocols
 from mora.config import RunConfig, load_config
 from mora.errors import ConfigError
 from mora.pipeline.display import Display
@@ -23,12 +24,13 @@ from mora.pipeline.evaluation import (
     score_models,
 )
 from mora.pipeline.folder import write_json
-from mora.pipeline.inputs import RunContext
+from mora.pipeline.inputs import RunContext, locate
 from mora.pipeline.mobility import Mobility, read_mobility
 from mora.pipeline.models import (
     MODEL,
     Models,
     baseline_input,
+    check_baselines,
     embed_baselines_of_run,
     run_features,
     run_vectors,
@@ -129,8 +131,9 @@ def benchmark_run(
         )
     path = Path(folder or settings.folder or Path("runs") / settings.name)
     display = display or Display()
-    run(settings, folder=path, until="embed", display=display)
     context = RunContext(settings, path, display)
+    _check(context, vectors or {})
+    run(settings, folder=path, until="embed", display=display)
     mobility = read_mobility(path / "graph")
     tasks = list(read_tasks(context, mobility))
     models, left_out = _models(context, mobility, vectors or {})
@@ -139,6 +142,21 @@ def benchmark_run(
     report = replace(report, left_out=left_out, warnings=warnings)
     diagnoses = diagnose_all(context, tasks, models[MODEL]) if with_diagnoses else []
     return Benchmark(context, tasks, models, report, diagnoses)
+
+
+def _check(context: RunContext, vectors: Mapping[str, Path]) -> None:
+    """Refuse names and files that are not there before the run is done."""
+    config = context.config.evaluation
+    check_baselines(context)
+    check_protocols(config.protocols)
+    taken = [name for name in vectors if name in (MODEL, *config.baselines)]
+    if taken:
+        raise ConfigError(
+            f"vectors {', '.join(taken)}: the name is that of a model or baseline; "
+            f"expected another one."
+        )
+    for path in vectors.values():
+        locate(str(path), "vectors")
 
 
 def _score_file(folder: Path) -> ScoreFile:
@@ -155,12 +173,6 @@ def _models(
 ) -> tuple[Models, dict[str, str]]:
     """Give the run's own vectors, the user's, and those of the baselines."""
     names = context.config.evaluation.baselines
-    taken = [name for name in vectors if name in (MODEL, *names)]
-    if taken:
-        raise ConfigError(
-            f"vectors {', '.join(taken)}: the name is that of a model or baseline; "
-            f"expected another one."
-        )
     given = baseline_input(context, mobility, ["vectors"])
     read = find_baseline("vectors")
     own = {name: read(given, path=str(path)) for name, path in vectors.items()}

@@ -111,10 +111,8 @@ def embed_baselines_of_run(
             progress(done, len(names))
             chosen = find_baseline(name)
             own = _located(config.baseline_options.get(name, {}))
-            settings = chosen.settings if config.tune else chosen.settings[:1]
-            tried = (
-                [{**setting, **own} for setting in settings] if config.tune else [own]
-            )
+            # What is tried goes over what is configured, or nothing would be tried.
+            tried = [{**own, **s} for s in chosen.settings] if config.tune else [own]
             try:
                 found = [_cached(context, cache, chosen, given, o) for o in tried]
                 models[name] = found if config.tune and len(found) > 1 else found[0]
