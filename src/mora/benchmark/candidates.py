@@ -14,7 +14,7 @@ INNER_FOLDS = 3  # a fit of each candidate for each; every training row is used 
 
 # One matrix, or candidates of which one is taken per fold.
 Model: TypeAlias = (
-    Shaped[np.ndarray, "tokens _"] | Sequence[Shaped[np.ndarray, "tokens _"]]
+    Shaped[np.ndarray, "tokens _"] | Sequence[Shaped[np.ndarray, "_ _"]]
 )
 
 
