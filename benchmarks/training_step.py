@@ -19,8 +19,8 @@ from mora.config import TrainingConfig
 from mora.encoder.heads import make_head
 from mora.encoder.lightgcn import LightGCN, Operator, Propagation
 from mora.encoder.model import AlignedModel, ModalityBatch
-from mora.encoder.training import make_optimiser
 from mora.memory import GB, available_gb, peak_mb, reset_peak
+from mora.training.loop import make_optimiser
 
 TOKENS, BATCH = 200_000, 20_480
 SMALL, LARGE = 40_000_000, 240_000_000

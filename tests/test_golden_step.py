@@ -11,9 +11,9 @@ from mora.config import TrainingConfig
 from mora.encoder.heads import make_head
 from mora.encoder.lightgcn import LightGCN, Propagation
 from mora.encoder.model import AlignedModel, ModalityBatch
-from mora.encoder.training import make_optimiser
 from mora.graph.sampling import normalise
 from mora.graph.storage import MobilityGraph
+from mora.training.loop import make_optimiser
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "mora_reference_step.npz")
 THEIRS = {

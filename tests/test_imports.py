@@ -13,9 +13,9 @@ ROOT = Path(mora.__file__).parent
 # The order in which data flows through the package: imports go only downwards.
 ORDER = [
     *["errors", "kernels", "memory", "progress", "config", "geometry", "harmonics"],
-    *["tables", "tokens", "sources", "graph", "line", "modalities", "encoder"],
-    *["embeddings", "distill", "baselines", "benchmark", "trajectories", "explore"],
-    *["pipeline", "experiments", "cli"],
+    *["tables", "tokens", "sources", "graph", "line", "modalities", "training"],
+    *["encoder", "embeddings", "distill", "baselines", "benchmark", "trajectories"],
+    *["explore", "pipeline", "experiments", "cli"],
 ]
 SLOW = ["torch", "pandas", "numba", "lightgbm", "sklearn", "scipy"]
 

@@ -216,6 +216,9 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     "TrainingConfig.batch_size": ("city", {"training.batch_size": 32}, "train"),
     "TrainingConfig.epochs": ("city", {"training.epochs": 9}, "train"),
     "TrainingConfig.patience": ("restless", {"training.patience": 1}, "train"),
+    "TrainingConfig.schedule": ("city", {"training.schedule": "linear"}, "train"),
+    "TrainingConfig.warmup": ("city", {"training.warmup": 0.5}, "train"),
+    "TrainingConfig.clip_norm": ("city", {"training.clip_norm": 0.001}, "train"),
     "TrainingConfig.validation_share": (
         "city",
         {"training.validation_share": 0.3},

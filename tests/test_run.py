@@ -21,11 +21,11 @@ from tests.small_run import (
 )
 
 from mora.config import load_config
-from mora.encoder.launch import Processes
 from mora.errors import ConfigError, MoraError, RunError
 from mora.memory import MemoryLimitError
 from mora.pipeline import STAGES, run
 from mora.pipeline.folder import LAYOUT, MANIFEST
+from mora.training.launch import Processes
 
 NAMES = [stage.name for stage in STAGES]
 module = sys.modules[run.__module__]  # `mora.pipeline.run` is the function

@@ -10,14 +10,10 @@ from tests.small_run import one_thread  # noqa: F401 - a fixture for every test 
 from torch import nn
 
 from mora.config import TrainingConfig
-from mora.encoder import training
-from mora.encoder.training import (
-    CHECKPOINT,
-    TrainingState,
-    fit,
-    make_optimiser,
-)
 from mora.errors import ConfigError, RunError
+from mora.training import TrainingState, fit, loop
+from mora.training.loop import CHECKPOINT
+from mora.training.optimiser import learning_rate_factor, make_optimiser
 
 
 class Killed(Exception):
@@ -28,7 +24,7 @@ class Fit:
     """Linear regression on a fixed sample, two batches an epoch.
 
     Args:
-        killed_in: epoch in which the process ends, after its first batch.
+        killed_in: epoch in which the process ends, in its second batch.
         validation: validation losses to report instead of the true ones.
     """
 
@@ -43,22 +39,23 @@ class Fit:
         self.killed_in = killed_in
         self.validation = validation
         self.epochs = []
+        self.taken = 0
 
     def batches(self, epoch):
         self.epochs.append(epoch)
         order = torch.randperm(32, generator=torch.Generator().manual_seed(epoch))
-        yield order[:16]
-        if epoch == self.killed_in:
-            raise Killed
-        yield order[16:]
+        return [order[:16], order[16:]]
 
     def loss(self, model, batch):
+        self.taken += 1
+        if self.killed_in is not None and self.taken == 2 * self.killed_in + 2:
+            raise Killed
         return ((model(self.x[batch])[:, 0] - self.y[batch]) ** 2).mean()
 
     def validation_loss(self, model):
         if self.validation is not None:
             return self.validation[self.epochs[-1]]
-        return self.loss(model, torch.arange(32, 40)).item()
+        return ((model(self.x[32:])[:, 0] - self.y[32:]) ** 2).mean().item()
 
 
 def settings(**changes):
@@ -81,7 +78,7 @@ def test_known_first_step(tmp_path):
     class Task(Fit):
         def batches(self, epoch):
             self.epochs.append(epoch)
-            yield epoch
+            return [epoch]
 
         def loss(self, model, _batch):
             return 7 * model.bias.sum()
@@ -212,6 +209,10 @@ def test_no_decay_is_no_decay():
         {"learning_rate": 0.05},
         {"weight_decay": 0.5},
         {"epochs": 5},
+        {"schedule": "linear"},
+        {"schedule": "cosine"},
+        {"warmup": 0.5},
+        {"clip_norm": 0.01},
         {"precision": "64-true"},
         {"precision": "bf16-mixed"},
     ],
@@ -265,7 +266,7 @@ def test_fewer_devices_than_asked_for_are_told(tmp_path, monkeypatch):
     def fabric(**_options):
         raise MisconfigurationException("But your machine only has: [0].")
 
-    monkeypatch.setattr(training, "Fabric", fabric)
+    monkeypatch.setattr(loop, "Fabric", fabric)
     match = r"and 1 devices: But your machine only has: \[0\]. Use accelerator auto"
     with pytest.raises(ConfigError, match=match):
         fit(Fit(), settings(), tmp_path)
@@ -273,15 +274,16 @@ def test_fewer_devices_than_asked_for_are_told(tmp_path, monkeypatch):
 
 def test_checkpoints_are_kept_apart_in_time(tmp_path, monkeypatch):
     saved = []
-    real = training._save
+    real = loop.write_checkpoint
 
     def save(path, model, optimiser, best, state):
         saved.append(state.epoch)
         real(path, model, optimiser, best, state)
 
-    monkeypatch.setattr(training, "_save", save)
+    monkeypatch.setattr(loop, "write_checkpoint", save)
     fit(Fit(), settings(checkpoint_seconds=0), tmp_path / "often")
-    assert saved == [1, 2, 3, 4, 5, 6, 6]
+    # After the first batch of an epoch, after the epoch, and at the end.
+    assert saved == [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
     saved.clear()
     fit(Fit(), settings(checkpoint_seconds=1000), tmp_path / "once")
     assert saved == [6]
@@ -297,8 +299,103 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path):
     assert parts == {"model", "best", "optimizer"}
 
 
-def test_progress_counts_epochs(tmp_path):
+def test_progress_counts_batches(tmp_path):
     told = []
     fit(Fit(), settings(), tmp_path, progress=lambda *counts: told.append(counts))
-    assert told == [(epoch, 6) for epoch in range(1, 7)]
+    assert told == [(batch, 12) for batch in range(1, 13)]
     assert all(second[0] > first[0] for first, second in pairwise(told))
+
+
+class Dropping(Fit):
+    """The same sample behind dropout, which draws random numbers in every step."""
+
+    def __init__(self, seed=0, **given):
+        super().__init__(**given)
+        self.seed = seed
+        self.model = nn.Sequential(nn.Dropout(0.5), self.model)
+
+
+def test_dropout_of_a_killed_run_is_drawn_again(tmp_path):
+    config = settings(checkpoint_seconds=0)
+    whole, again = Dropping(), Dropping()
+    fit(whole, config, tmp_path / "whole")
+    with pytest.raises(Killed):
+        fit(Dropping(killed_in=3), config, tmp_path / "killed")
+    torch.rand(7)  # what is drawn elsewhere changes nothing
+    fit(again, config, tmp_path / "killed")
+    assert again.taken == 5  # the second batch of epoch 4, then two epochs
+    assert_same_bits(weights(again), weights(whole))
+
+
+def test_the_seed_changes_what_is_dropped(tmp_path):
+    first, second = Dropping(), Dropping(seed=1)
+    fit(first, settings(), tmp_path / "first")
+    fit(second, settings(), tmp_path / "second")
+    assert not torch.equal(first.model[1].weight, second.model[1].weight)
+
+
+def test_random_numbers_elsewhere_are_left_alone(tmp_path):
+    task = Dropping()
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    fit(task, settings(), tmp_path)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_schedule_worked_by_hand():
+    def factors(steps, **changes):
+        config = settings(**changes)
+        return [learning_rate_factor(step, steps, config) for step in range(steps)]
+
+    assert factors(3) == [1, 1, 1]
+    assert factors(5, warmup=0.4) == pytest.approx([1 / 3, 2 / 3, 1, 1, 1])
+    assert factors(4, schedule="linear") == pytest.approx([1, 3 / 4, 2 / 4, 1 / 4])
+    assert factors(4, warmup=0.5, schedule="linear") == pytest.approx(
+        [1 / 3, 2 / 3, 1, 1 / 2]
+    )
+    half = math.sqrt(0.5)
+    assert factors(4, schedule="cosine") == pytest.approx(
+        [1, (1 + half) / 2, 1 / 2, (1 - half) / 2]
+    )
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_a_schedule_survives_a_kill(tmp_path, schedule):
+    config = settings(schedule=schedule, warmup=0.3, clip_norm=1.0)
+    config = config.model_copy(update={"checkpoint_seconds": 0})
+    whole, again = Fit(), Fit()
+    fit(whole, config, tmp_path / "whole")
+    with pytest.raises(Killed):
+        fit(Fit(killed_in=2), config, tmp_path / "killed")
+    fit(again, config, tmp_path / "killed")
+    assert_same_bits(weights(again), weights(whole))
+
+
+def test_gradients_are_clipped_together(tmp_path):
+    seen = []
+
+    class Task(Fit):
+        def validation_loss(self, model):
+            seen.append([p.grad.clone() for p in self.model.parameters()])
+            return super().validation_loss(model)
+
+    fit(Task(), settings(epochs=1), tmp_path / "free")
+    fit(Task(), settings(epochs=1, clip_norm=0.01), tmp_path / "clipped")
+    free, clipped = [torch.cat([g.flatten() for g in part]).norm() for part in seen]
+    assert free > 0.1
+    assert clipped == pytest.approx(0.01, rel=1e-3)
+
+
+def test_parameters_with_their_own_rate(tmp_path):
+    task = Fit()
+    task.learning_rates = {"bias": 0.0}
+    fit(task, settings(epochs=1), tmp_path)
+    assert task.model.bias.item() == 0.125
+    assert task.model.weight[0, 0].item() != 0.5
+
+
+def test_a_rate_for_no_parameter_is_refused():
+    match = r"rate for 'place', and none of 2 parameters begins so; .* \['weight', 'bia"
+    with pytest.raises(ConfigError, match=match):
+        make_optimiser(nn.Linear(3, 1), settings(), {"place": 0.1})

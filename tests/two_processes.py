@@ -13,16 +13,17 @@ import torch
 from safetensors.torch import save_file
 
 from mora.config import EncoderConfig, HeadConfig, TrainingConfig
-from mora.encoder import contrastive, training
+from mora.encoder import contrastive
 from mora.encoder.alignment import AlignmentTask, build_model
 from mora.encoder.contrastive import info_nce
-from mora.encoder.launch import joined_processes
 from mora.encoder.model import ModalityBatch
-from mora.encoder.processes import process_count, process_rank
-from mora.encoder.training import fit
 from mora.errors import RunError
 from mora.graph.sampling import normalise
 from mora.graph.storage import MobilityGraph
+from mora.training import loop
+from mora.training.launch import joined_processes
+from mora.training.loop import fit
+from mora.training.processes import process_count, process_rank
 
 TOKENS = 60
 HEADS = {"poi": HeadConfig(temperature=0.5), "people": HeadConfig(kind="mlp")}
@@ -111,8 +112,8 @@ def steps():
     for name, masks in MASKS.items():
         for kind, heads in (("warm", HEADS), ("cold", cold)):
             task = task_of(masks, config, heads)
-            fabric = training._make_fabric(config)
-            optimiser = training.make_optimiser(task.model, config)
+            fabric = loop._make_fabric(config)
+            optimiser = loop.make_optimiser(task.model, config)
             model, _ = fabric.setup(task.model, optimiser)
             loss = task.loss(model, FEW.get(name, BATCH))
             fabric.backward(loss)
@@ -143,7 +144,9 @@ def trained(folder, killed_in=None, **changes):
         return batches(epoch)
 
     task.batches, told = until, []
-    with mock.patch.object(training, "_save", wraps=training._save) as save:
+    with mock.patch.object(
+        loop, "write_checkpoint", wraps=loop.write_checkpoint
+    ) as save:
         try:
             state = fit(task, config, folder, progress=lambda *n: told.append(n))
         except Killed:

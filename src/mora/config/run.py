@@ -128,11 +128,15 @@ class TrainingConfig(Section):
 
     Attributes:
         optimizer: AdamW (released code) or Adam (paper).
-        learning_rate: constant.
+        learning_rate: its highest value.
         weight_decay: on matrices only.
         batch_size: tokens contrasted together, at most.
         epochs: at most.
         patience: epochs without a better validation loss before stopping.
+        schedule: of the learning rate after the warm-up: constant, or falling to 0 at
+            the last epoch there can be along a line or half a cosine.
+        warmup: share of all steps over which the learning rate rises from 0.
+        clip_norm: longest gradient of all parameters together; None leaves it.
         validation_share: tokens held out of the loss.
         checkpoint_seconds: least time between two checkpoints.
         precision: of Lightning Fabric, such as ``32-true`` or ``bf16-mixed``.
@@ -147,6 +151,9 @@ class TrainingConfig(Section):
     batch_size: int = Field(20_480, ge=2)
     epochs: int = Field(100, ge=1)
     patience: int = Field(10, ge=1)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: float = Field(0.0, ge=0, lt=1)
+    clip_norm: float | None = Field(None, gt=0)
     validation_share: float = Field(0.1, gt=0, lt=1)
     checkpoint_seconds: float = Field(15.0, ge=0)
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"

@@ -1,1 +1,1 @@
-"""The aligned model: mobility encoder, modality heads, loss and training loop."""
+"""The aligned model: mobility encoder, modality heads and loss."""

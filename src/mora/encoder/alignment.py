@@ -1,7 +1,7 @@
 """From graph, LINE vectors and features to the aligned embedding of every token."""
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,10 @@ from mora.encoder.heads import make_head
 from mora.encoder.lightgcn import LightGCN, Operator, Propagation
 from mora.encoder.model import AlignedModel, ModalityBatch
 from mora.encoder.node_mlp import NodeMLP
-from mora.encoder.processes import own_part
-from mora.encoder.training import TrainingState, fit
 from mora.errors import RunError
 from mora.progress import Progress, silent
+from mora.training.loop import TrainingState, fit
+from mora.training.processes import own_part
 
 # Feature rows of all tokens, and which tokens have them.
 Rows = tuple[Float[np.ndarray, "tokens _"], Bool[np.ndarray, " tokens"]]
@@ -89,13 +89,13 @@ class AlignmentTask:
             )
         self.validation, self.training = order[:held_out], order[held_out:]
 
-    def batches(self, epoch: int) -> Iterator[Tensor]:
+    def batches(self, epoch: int) -> Sequence[Tensor]:
         """Cut the training tokens, in the order of this epoch, into even batches."""
         order = torch.randperm(
             len(self.training), generator=_generator(self.seed, f"epoch {epoch}")
         )
         count = -(-len(order) // self.batch_size)
-        yield from torch.tensor_split(self.training[order], count)
+        return torch.tensor_split(self.training[order], count)
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         """Give the contrastive loss of a batch."""

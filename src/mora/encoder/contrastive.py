@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from mora.encoder.processes import (
+from mora.training.processes import (
     gather_rows,
     log_sum_over_processes,
     process_count,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mora.encoder.contrastive import info_nce
 from mora.encoder.lightgcn import LightGCN
 from mora.encoder.node_mlp import NodeMLP
-from mora.encoder.processes import count_in_batch
+from mora.training.processes import count_in_batch
 
 MOBILITY = "mobility"  # name of the mobility side among the modalities
 

@@ -225,8 +225,8 @@ def run_train(context: RunContext, folder: Path) -> Facts:
     from safetensors.torch import save_file
 
     from mora.encoder.alignment import align, embed_tokens
-    from mora.encoder.processes import process_rank
-    from mora.encoder.training import CHECKPOINT
+    from mora.training.loop import CHECKPOINT
+    from mora.training.processes import process_rank
 
     config = context.config
     graph = read_mobility(context.folder / "graph").graph
@@ -243,7 +243,7 @@ def run_train(context: RunContext, folder: Path) -> Facts:
     features = {
         name: _training_features(context, name, m) for name, m in aligned.items()
     }
-    with context.display.bar("Training", "epochs") as progress:
+    with context.display.bar("Training", "steps") as progress:
         model, state = align(
             line,
             operator,

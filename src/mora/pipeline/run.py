@@ -13,7 +13,6 @@ from pydantic import BaseModel
 
 from mora.config import RunConfig, TableInput, load_config
 from mora.embeddings import Embeddings, read_embeddings
-from mora.encoder.launch import Processes, joined_processes
 from mora.errors import ConfigError, MoraError, RunError
 from mora.memory import peak_mb, reset_peak
 from mora.pipeline.display import Display
@@ -22,6 +21,7 @@ from mora.pipeline.inputs import RunContext, checksums, names_file
 from mora.pipeline.learning import check_line, check_modalities
 from mora.pipeline.spark.session import check_engine
 from mora.pipeline.stages import STAGES, Stage
+from mora.training.launch import Processes, joined_processes
 
 # Settings of how the work is done, not of what comes out: another value of theirs goes
 # on from what is there.

@@ -1,0 +1,1 @@
+"""Sequences over the same places: who was where, in which order."""

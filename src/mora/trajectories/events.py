@@ -1,0 +1,204 @@
+"""Events of many users in one sorted table, with the rows of each user together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from mora.errors import MoraError
+from mora.geometry import EARTH_RADIUS_KM
+from mora.tokens import GridTokens, Tokens
+
+MASKED = -1  # token of an event whose place is to be predicted
+DAYS_A_WEEK = 7
+WEEKEND = (0, 6)  # of day mod 7, as in HuMob
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """Where users were, sorted by user, day and slot.
+
+    Attributes:
+        users: own id of each user, ascending, none twice.
+        offsets: events of the user at position ``i`` are rows
+            ``offsets[i]:offsets[i + 1]``.
+        day: day of each event, from 0.
+        slot: time of day in slots, from 0.
+        token: row of the place in ``tokens``; :data:`MASKED` where it is unknown.
+        tokens: the places.
+        slots_a_day: 48 for half-hours.
+        duplicates: rows left out because another row said the same.
+    """
+
+    users: Shaped[np.ndarray, " users"]
+    offsets: Int[np.ndarray, " bounds"]
+    day: Int[np.ndarray, " events"]
+    slot: Int[np.ndarray, " events"]
+    token: Int[np.ndarray, " events"]
+    tokens: Tokens
+    slots_a_day: int = 48
+    duplicates: int = 0
+
+    def __len__(self) -> int:
+        return len(self.day)
+
+    def counts(self) -> Int[np.ndarray, " users"]:
+        """Give the number of events of each user."""
+        return np.diff(self.offsets)
+
+    def user_rows(self) -> Int[np.ndarray, " events"]:
+        """Give the position of the user of each event."""
+        return np.repeat(np.arange(len(self.users)), self.counts())
+
+    def time(self) -> Int[np.ndarray, " events"]:
+        """Give the slots since the first slot of day 0."""
+        return self.day.astype(np.int64) * self.slots_a_day + self.slot
+
+    def masked(self) -> Bool[np.ndarray, " events"]:
+        """Say of each event whether its place is to be predicted."""
+        return self.token == MASKED
+
+    def take_users(
+        self, positions: Int[np.ndarray, " kept"] | Sequence[int]
+    ) -> "Events":
+        """Give the events of some users, in ascending order of the users.
+
+        Args:
+            positions: of users, none twice.
+        """
+        kept = np.zeros(len(self.users), bool)
+        kept[np.asarray(positions, dtype=np.int64)] = True
+        return replace(
+            self.select(kept[self.user_rows()]),
+            users=self.users[kept],
+            offsets=_offsets(self.counts()[kept]),
+        )
+
+    def select(self, keep: Bool[np.ndarray, " events"]) -> "Events":
+        """Give some of the events; a user who has none left stays, with none."""
+        counts = np.bincount(self.user_rows()[keep], minlength=len(self.users))
+        return replace(
+            self,
+            offsets=_offsets(counts),
+            day=self.day[keep],
+            slot=self.slot[keep],
+            token=self.token[keep],
+        )
+
+    def between(self, first_day: int, last_day: int) -> "Events":
+        """Give the events of the days ``first_day`` to ``last_day - 1``."""
+        return self.select((self.day >= first_day) & (self.day < last_day))
+
+    def with_tokens(self, token: Int[np.ndarray, " events"]) -> "Events":
+        """Give the same events at other places, such as predicted ones."""
+        return replace(self, token=token)
+
+
+def build_events(
+    user: Shaped[np.ndarray, " rows"],
+    day: Int[np.ndarray, " rows"],
+    slot: Int[np.ndarray, " rows"],
+    token: Int[np.ndarray, " rows"],
+    tokens: Tokens,
+    slots_a_day: int = 48,
+) -> Events:
+    """Sort records by user, day and slot, and leave out those that repeat another.
+
+    Args:
+        user: id of the user, number or text.
+        day: from 0.
+        slot: in ``[0, slots_a_day)``.
+        token: row in ``tokens``, or :data:`MASKED`.
+        tokens: the places.
+        slots_a_day: slots that a day has.
+
+    Returns:
+        The events. Several places in one slot keep the order of the records.
+
+    Raises:
+        MoraError: if there are no records, or a day, slot or token is out of range.
+    """
+    _check(day, slot, token, len(tokens), slots_a_day)
+    users, position = np.unique(user, return_inverse=True)
+    order = np.lexsort([slot, day, position])
+    columns = [np.asarray(c)[order] for c in (position, day, slot, token)]
+    fresh = _first_of_equal(*columns)
+    position, day, slot, token = (column[fresh] for column in columns)
+    return Events(
+        users,
+        _offsets(np.bincount(position, minlength=len(users))),
+        day.astype(np.int32),
+        slot.astype(np.int32),
+        token.astype(np.int32),
+        tokens,
+        slots_a_day,
+        duplicates=int(len(fresh) - fresh.sum()),
+    )
+
+
+def day_of_week(day: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Give the day of the week as HuMob counts it: the day modulo 7."""
+    return day % DAYS_A_WEEK
+
+
+def is_weekend(day: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """Say whether a day is a weekend day in HuMob: 0 or 6 modulo 7."""
+    return np.isin(day % DAYS_A_WEEK, WEEKEND)
+
+
+def plane_coordinates(tokens: Tokens) -> Float[np.ndarray, "tokens 2"]:
+    """Give places in a plane whose unit is one cell.
+
+    Args:
+        tokens: cells of a grid have their column and row; other places are projected
+            about their middle (equirectangular) and divided by the side of a square
+            as large as a place on average.
+
+    Returns:
+        Coordinates whose straight distances are in cells.
+    """
+    if isinstance(tokens, GridTokens):
+        return tokens.xy().astype(np.float64)
+    lonlat = np.radians(tokens.centroids())
+    middle = lonlat.mean(axis=0)
+    east = (lonlat[:, 0] - middle[0]) * np.cos(middle[1])
+    flat = np.column_stack([east, lonlat[:, 1] - middle[1]]) * EARTH_RADIUS_KM
+    return flat / np.sqrt(tokens.areas_km2().mean())
+
+
+def _check(
+    day: np.ndarray, slot: np.ndarray, token: np.ndarray, places: int, slots: int
+) -> None:
+    if len(day) == 0:
+        raise MoraError("no events; expected at least one record of a user.")
+    ranges: list[tuple[str, Any, int, float]] = [
+        ("day", day, 0, np.inf),
+        ("slot", slot, 0, slots - 1),
+        ("token", token, MASKED, places - 1),
+    ]
+    for name, values, low, high in ranges:
+        bad = (values < low) | (values > high)
+        if bad.any():
+            raise MoraError(
+                f"{bad.sum()} of {len(values)} events have a {name} out of range "
+                f"(first: {values[bad][:3].tolist()}); expected {low} to {high:g}. "
+                f"Correct or leave out these rows."
+            )
+
+
+def _first_of_equal(
+    user: np.ndarray, day: np.ndarray, slot: np.ndarray, token: np.ndarray
+) -> Bool[np.ndarray, " rows"]:
+    """Mark the first of the rows that are equal in all columns."""
+    order = np.lexsort([token, slot, day, user])  # stable: first rows stay first
+    columns = np.stack([user, day, slot, token])[:, order]
+    again = (columns[:, 1:] == columns[:, :-1]).all(axis=0)
+    fresh = np.ones(len(user), bool)
+    fresh[order[1:][again]] = False
+    return fresh
+
+
+def _offsets(counts: Int[np.ndarray, " users"]) -> Int[np.ndarray, " bounds"]:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
