@@ -12,7 +12,16 @@ import mora
 ROOT = Path(mora.__file__).parent
 # The order in which data flows through the package: imports go only downwards.
 ORDER = [
-    *["errors", "kernels", "memory", "progress", "config", "geometry", "harmonics"],
+    *[
+        "errors",
+        "personal",
+        "kernels",
+        "memory",
+        "progress",
+        "config",
+        "geometry",
+        "harmonics",
+    ],
     *["tables", "tokens", "sources", "graph", "line", "modalities", "training"],
     *["encoder", "embeddings", "distill", "baselines", "benchmark", "trajectories"],
     *["explore", "pipeline", "experiments", "cli"],

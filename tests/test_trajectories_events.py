@@ -11,6 +11,7 @@ from mora.trajectories.events import (
     build_events,
     day_of_week,
     is_weekend,
+    join_in_time,
     plane_coordinates,
 )
 
@@ -141,3 +142,22 @@ def test_h3_cells_are_about_a_cell_apart():
     apart = np.linalg.norm(plane[pairs[0]] - plane[pairs[1]], axis=1)
     # Hexagons of area 1 have their middles 1.07 apart.
     assert np.median(apart) == pytest.approx(1.07, abs=0.03)
+
+
+def test_two_tables_in_one():
+    events = build_events(**records(), tokens=GRID)
+    early, late = events.between(0, 1), events.between(1, 2)
+    joined = join_in_time(late, early)
+    for name in ("users", "offsets", "day", "slot", "token"):
+        assert getattr(joined, name).tolist() == getattr(events, name).tolist()
+    assert join_in_time(events, early).duplicates == len(early)
+
+
+def test_tables_over_other_places_are_not_joined():
+    events = build_events(**records(), tokens=GRID)
+    other = build_events(**records(), tokens=GridTokens.from_xy(GRID.xy() + 1))
+    with pytest.raises(MoraError, match="4 places with 48 slots a day, and 4 with 48"):
+        join_in_time(events, other)
+    fewer = build_events(**records(), tokens=GRID, slots_a_day=10)
+    with pytest.raises(MoraError, match="expected the same places and slots"):
+        join_in_time(events, fewer)

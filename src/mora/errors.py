@@ -82,6 +82,17 @@ class MissingFileError(FileNotFoundError, MoraError):
         )
 
 
+class PersonalDataError(PermissionError, MoraError):
+    """Data of single people, where only what can be shared may go."""
+
+    def __init__(self, path: Path | str, marker: Path | str):
+        """Name the path and the marker that says what it is."""
+        super().__init__(
+            f"{path} holds data of single people ({marker} says so); expected vectors "
+            f"of places. Pool users over regions first, and take the result."
+        )
+
+
 def examples(values: Sequence[Any], most: int = 3) -> str:
     """Join the first few values for a message; more than ``most`` is never shown."""
     shown = ", ".join(str(value) for value in list(values)[:most])

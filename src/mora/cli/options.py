@@ -1,6 +1,8 @@
 """Options that several subcommands share."""
 
 import json
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,3 +61,17 @@ def split_pairs(texts: list[str], option: str) -> dict[str, Path]:
 def print_json(content: Any) -> None:
     """Print plain values as JSON."""
     typer.echo(json.dumps(content, indent=1, default=str))
+
+
+def stoppable(command: Callable[..., None]) -> Callable[..., None]:
+    """Let Ctrl-C end a command that can be gone on with, with status 130."""
+
+    @wraps(command)
+    def stopped_in_order(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except KeyboardInterrupt:
+            typer.echo("Stopped. Start the same command again to go on.", err=True)
+            raise typer.Exit(130) from None
+
+    return stopped_in_order

@@ -2,7 +2,7 @@
 
 from mora.config.evaluation import EvaluationConfig, GroupConfig, LabelsConfig
 from mora.config.inputs import AreaInput, TableInput
-from mora.config.loading import load_config
+from mora.config.loading import load_config, load_section
 from mora.config.mobility import (
     ArraysMobility,
     FlowsMobility,
@@ -47,4 +47,5 @@ __all__ = [
     "TrainingConfig",
     "VisitsMobility",
     "load_config",
+    "load_section",
 ]

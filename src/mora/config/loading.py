@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,6 +15,7 @@ from mora.config.run import RunConfig
 from mora.errors import ConfigError, MissingFileError
 
 PACKAGE_SCHEME = "package://"
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def load_config(
@@ -43,7 +44,28 @@ def load_config(
     own = _with_paths(config)
     given = _declared(merge(own, _absolute(changes or {}, Path.cwd())))
     preset = str(given.get("preset", "default"))
-    return _validate(merge(read_preset(preset), given), origin)
+    return _validate(merge(read_preset(preset), given), origin, RunConfig)
+
+
+def load_section(
+    config: Path | str | Mapping[str, Any],
+    kind: type[Settings],
+    changes: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Read settings that are not those of a run, such as ``configs/humob.yaml``.
+
+    Args:
+        config: as in :func:`load_config`.
+        kind: of the settings.
+        changes: as in :func:`load_config`.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        ConfigError: as in :func:`load_config`.
+    """
+    origin = str(config) if isinstance(config, str | Path) else "the configuration"
+    given = merge(_with_paths(config), _absolute(changes or {}, Path.cwd()))
+    return _validate(given, origin, kind)
 
 
 def read_preset(name: str) -> dict[str, Any]:
@@ -132,23 +154,23 @@ def _absolute(settings: Any, folder: Path, key: str = "") -> Any:
     return settings
 
 
-def _validate(settings: dict[str, Any], origin: str) -> RunConfig:
+def _validate(settings: dict[str, Any], origin: str, kind: type[Settings]) -> Settings:
     try:
-        return RunConfig.model_validate(settings)
+        return kind.model_validate(settings)
     except ValidationError as error:
-        faults = [_describe(fault) for fault in error.errors()]
+        faults = [_describe(fault, kind) for fault in error.errors()]
         raise ConfigError(
             f"{origin}: {len(faults)} settings cannot be followed:\n  "
             + "\n  ".join(faults)
         ) from error
 
 
-def _describe(fault: Any) -> str:
+def _describe(fault: Any, kind: type[BaseModel]) -> str:
     """Say where a fault is, what was got and what was expected."""
     place = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         key = str(fault["loc"][-1])
-        near = difflib.get_close_matches(key, sorted(_all_keys(RunConfig)), 1, 0.5)
+        near = difflib.get_close_matches(key, sorted(_all_keys(kind)), 1, 0.5)
         hint = f"did you mean {near[0]!r}?" if near else "it is not a setting."
         return f"{place}: unknown key {key!r}; {hint}"
     got = fault["input"]

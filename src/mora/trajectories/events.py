@@ -202,3 +202,28 @@ def _first_of_equal(
 
 def _offsets(counts: Int[np.ndarray, " users"]) -> Int[np.ndarray, " bounds"]:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def join_in_time(first: Events, second: Events) -> Events:
+    """Put the events of both into one table.
+
+    Args:
+        first: over the same places and slots as ``second``.
+        second: what both say is kept once.
+
+    Raises:
+        MoraError: if they have other places or slots.
+    """
+    same = np.array_equal(first.tokens.ids, second.tokens.ids)
+    if not same or first.slots_a_day != second.slots_a_day:
+        raise MoraError(
+            f"{len(first.tokens)} places with {first.slots_a_day} slots a day, and "
+            f"{len(second.tokens)} with {second.slots_a_day}; expected the same places "
+            f"and slots. Read both with the same tokens."
+        )
+    parts = [
+        (events.users[events.user_rows()], events.day, events.slot, events.token)
+        for events in (first, second)
+    ]
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return build_events(*columns, first.tokens, first.slots_a_day)

@@ -1,0 +1,1 @@
+"""The HuMob challenge: its files, its metrics and the baselines to beat."""
