@@ -8,13 +8,15 @@ from safetensors.torch import load_file
 
 from mora.config import TrainingConfig
 from mora.errors import ConfigError, MissingFileError, MoraError
+from mora.trajectories.bert.candidates import CandidateConfig
 from mora.trajectories.bert.held_out import hold_out
 from mora.trajectories.bert.learning import finetune_bert, train_bert
 from mora.trajectories.bert.network import make_model
 from mora.trajectories.bert.prediction import predict_events
 from mora.trajectories.bert.task import BertTask, LearningConfig, cross_entropy
 from mora.trajectories.bert.trained import EventReader, read_bert
-from mora.trajectories.bert.windows import WindowConfig
+from mora.trajectories.bert.vocabulary import build_vocabulary
+from mora.trajectories.bert.windows import WindowConfig, build_windows
 
 
 @pytest.fixture
@@ -119,16 +121,14 @@ def test_prior_and_candidates_reach_the_network(events, tmp_path):
 
 def test_place_features_are_read_and_written(events, tmp_path):
     network = tiny(location_input="both", place_features_size=2)
-    features = torch.randn(
-        len(events.tokens), 2, generator=torch.Generator().manual_seed(0)
-    )
+    features = np.random.default_rng(0).normal(size=(len(events.tokens), 2))
     learned = train_bert(
         events, config(network=network), tmp_path, place_features=features
     )
     table = read_bert(tmp_path, events.tokens).reader.place_features
     vocabulary = learned.trained.reader.vocabulary
     assert (table[:3] == 0).all()
-    torch.testing.assert_close(table[3:], features[vocabulary.token_of[3:]])
+    np.testing.assert_allclose(table[3:], features[vocabulary.token_of[3:]], rtol=1e-6)
     with pytest.raises(MoraError, match="24 rows of place features for 25 places"):
         train_bert(
             events, config(network=network), tmp_path, place_features=features[1:]
@@ -178,8 +178,6 @@ def test_batches_hold_every_window_once(events, tmp_path):
     learned = train_bert(events, settings, tmp_path)
     held_out = hold_out(events, 0.3, 3, 0)
     windows = learned.trained.reader
-    from mora.trajectories.bert.windows import build_windows
-
     cut, _ = build_windows(
         held_out.training, windows.vocabulary, windows.network, windows.windows
     )
@@ -254,7 +252,7 @@ class TestTuning:
         network = tiny(
             location_input="features", location_output="features", place_features_size=3
         )
-        features = torch.eye(3)[torch.arange(25) % 3]
+        features = np.eye(3)[np.arange(25) % 3]
         settings = config(network=network)
         train_bert(events, settings, tmp_path / "a", place_features=features)
         city = self.other_city()
@@ -263,7 +261,7 @@ class TestTuning:
             city,
             config(**self.still()),
             tmp_path / "b",
-            place_features=torch.eye(3)[torch.arange(36) % 3],
+            place_features=np.eye(3)[np.arange(36) % 3],
         )
         old = load_file(tmp_path / "a" / "model.safetensors")
         for name, value in weights(learned).items():
@@ -271,10 +269,6 @@ class TestTuning:
 
 
 def test_reader_skips_the_user_for_the_plain_network(events):
-    from mora.trajectories.bert.candidates import CandidateConfig
-    from mora.trajectories.bert.vocabulary import build_vocabulary
-    from mora.trajectories.bert.windows import build_windows
-
     vocabulary = build_vocabulary(events.tokens, events.token)
     shapes = []
     for name in ("MobilityBERT", "MobilityBERTMoE"):

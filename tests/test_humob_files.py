@@ -2,6 +2,7 @@ import gzip
 
 import numpy as np
 import pytest
+from benchmarks.measure import shared_data
 
 from mora.errors import MissingColumnError, MissingFileError, MoraError, TableError
 from mora.tokens import GridTokens, H3Tokens
@@ -14,6 +15,7 @@ from mora.trajectories.humob.files import (
     write_humob,
 )
 
+SAMPLE = shared_data("yjmob_sample")
 ROWS = ["7,0,3,10,20", "7,0,5,11,20", "7,60,4,999,999", "9,26,0,200,1", "9,2,1,10,20"]
 
 
@@ -103,7 +105,7 @@ def test_days_from_one_and_more_days(tmp_path):
     path = write(tmp_path / "a.csv", ["1,1,0,5,5", "1,75,0,5,5"])
     np.testing.assert_array_equal(read_humob(path, first_day=1).day, [0, 74])
     with pytest.raises(
-        MoraError, match=r"1 of 2 rows have d out of range \(first: 1,75"
+        MoraError, match=r"1 of 2 rows have d out of range \(first: row 2: 75"
     ):
         read_humob(path)
     np.testing.assert_array_equal(read_humob(path, days=76).day, [1, 75])
@@ -124,13 +126,13 @@ def test_size_of_the_grid(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("1,0,48,5,5", r"1 of 6 rows have t out of range \(first: 1,0,48,5,5\); exp"),
+        ("1,0,48,5,5", r"1 of 6 rows have t out of range \(first: row 6: 48\); exp"),
         ("1,-1,0,5,5", r"have d out of range .*expected 0 to 74"),
         ("1,0,0,0,5", r"have x out of range .*expected 1 to 200"),
         ("1,0,0,5,201", r"have y out of range"),
         (
             "1,0,0,999,5",
-            r"1 of 6 rows have 999 in only one of x and y \(first: 1,0,0,9",
+            r"1 of 6 rows have 999 in only one of x and y \(first: row 6: 999,5\)",
         ),
     ],
 )
@@ -215,3 +217,12 @@ def test_cell_categories_out_of_range_are_refused(tmp_path):
     path = write(tmp_path / "poi2.csv", ["1,1,1,-2"], POI_HEADER)
     with pytest.raises(MoraError, match=r"have POI_count out of range"):
         read_cell_categories(path, tokens)
+
+
+@pytest.mark.skipif(SAMPLE is None, reason="the sample of YJMob100K is not here")
+def test_a_real_sample_is_read():
+    events = read_humob(SAMPLE / "yjmob_sample.csv.gz")
+    assert len(events) + events.duplicates == 100_000
+    assert events.day.max() < 60
+    assert not events.masked().any()
+    assert describe_events(events)["users"] == len(np.unique(events.users))

@@ -67,6 +67,25 @@ def test_the_order_of_records_changes_nothing():
     assert first.token.tolist() == second.token.tolist()
 
 
+def test_records_in_order_give_the_same_as_sorted_ones():
+    """They are taken as they are, without sorting."""
+    rng = np.random.default_rng(1)
+    time = np.concatenate([np.sort(rng.choice(288, 40, replace=False)) for _ in "abc"])
+    given = {
+        "user": np.repeat([2, 5, 9], 40),
+        "day": time // 48,
+        "slot": time % 48,
+        "token": rng.integers(-1, len(GRID), 120),
+    }
+    order = rng.permutation(120)
+    shuffled = {k: v[order] for k, v in given.items()}
+    first, second = (build_events(**g, tokens=GRID) for g in (given, shuffled))
+    for name in ("users", "offsets", "day", "slot", "token"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+        assert getattr(first, name).dtype == getattr(second, name).dtype
+    assert first.duplicates == 0
+
+
 def test_users_may_have_names():
     given = records() | {"user": np.array(["b", "a", "b", "a", "b", "a"])}
     assert build_events(**given, tokens=GRID).users.tolist() == ["a", "b"]

@@ -1,14 +1,14 @@
-"""The command line: runs, benchmark, experiments, report, humob."""
+"""The command line: runs, benchmark, experiments, report, humob, raw."""
 
 import sys
 
 import typer
 
-from mora.cli import benchmark, experiments, humob, reports, runs
+from mora.cli import benchmark, experiments, humob, raw, reports, runs
 from mora.cli.app import app
 from mora.errors import MoraError
 
-__all__ = ["app", "benchmark", "experiments", "humob", "main", "reports", "runs"]
+__all__ = ["app", "benchmark", "experiments", "humob", "main", "raw", "reports", "runs"]
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from mora.trajectories.bert.prediction import PredictionConfig
 from mora.trajectories.bert.presets import BertConfig, bert_preset
 from mora.trajectories.bert.task import LearningConfig
 from mora.trajectories.generator.city_config import CityConfig
+from mora.trajectories.humob.baselines import BASELINES
 
 
 class CityInput(Section):
@@ -108,7 +109,7 @@ class HumobConfig(Section):
     finetuning: FinetuningConfig = FinetuningConfig()
     place_vectors: PlaceVectorsConfig | None = None
     prediction: PredictionConfig = PredictionConfig()
-    baselines: tuple[str, ...] = ("medoid", "slot_mode", "user_mode")
+    baselines: tuple[str, ...] = tuple(BASELINES)
     variant: Literal["humob2024", "giscup2025"] = "humob2024"
 
     @model_validator(mode="after")

@@ -54,7 +54,7 @@ def decode(
     logits = logits.masked_fill(~places, -torch.inf)
     if config.decoding == "argmax":
         if config.restrict:
-            logits = restrict(logits, candidates)
+            logits = restrict(logits, candidates.to(logits.device))
         return logits.argmax(dim=-1)
     return _nearest(logits, vocabulary, config, candidates)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor
@@ -48,7 +49,7 @@ def train_bert(
     config: LearningConfig,
     folder: Path,
     *,
-    place_features: Float[Tensor, "tokens features"] | None = None,
+    place_features: Float[np.ndarray, "tokens features"] | None = None,
     progress: Progress = silent,
 ) -> LearnedBert:
     """Train a network on the known events of a city.
@@ -76,7 +77,7 @@ def finetune_bert(
     config: LearningConfig,
     folder: Path,
     *,
-    place_features: Float[Tensor, "tokens features"] | None = None,
+    place_features: Float[np.ndarray, "tokens features"] | None = None,
     progress: Progress = silent,
 ) -> LearnedBert:
     """Go on training a network of one city on the events of another.
@@ -109,7 +110,7 @@ def _learn(
     config: LearningConfig,
     folder: Path,
     weights: Mapping[str, Tensor] | None,
-    place_features: Float[Tensor, "tokens features"] | None,
+    place_features: Float[np.ndarray, "tokens features"] | None,
     progress: Progress,
 ) -> LearnedBert:
     held_out = hold_out(

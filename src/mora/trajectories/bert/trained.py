@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from safetensors.torch import load_file, save_file
@@ -132,7 +133,7 @@ class EventReader:
 
 
 def place_table(
-    vocabulary: Vocabulary, features: Float[Tensor, "tokens features"] | None
+    vocabulary: Vocabulary, features: Float[np.ndarray, "tokens features"] | None
 ) -> Float[Tensor, "locations features"] | None:
     """Bring features of tokens into the order of the locations.
 
@@ -153,9 +154,9 @@ def place_table(
             f"{len(features)} rows of place features for {len(vocabulary.tokens)} "
             f"places; expected one row a place, in the order of the tokens."
         )
-    places = torch.from_numpy(vocabulary.places())
-    token_of = torch.from_numpy(vocabulary.token_of)
-    return features.float()[token_of.clamp(min=0)] * places[:, None]
+    places = vocabulary.places()
+    rows = features[np.where(places, vocabulary.token_of, 0)] * places[:, None]
+    return torch.from_numpy(rows).float()
 
 
 @dataclass(frozen=True, eq=False)

@@ -113,14 +113,22 @@ def refuse_outside(
     if exempt is not None:
         bad &= ~exempt
     if bad.any():
+        first = first_rows(columns, [name], bad)
         raise MoraError(
             f"{source}: {bad.sum()} of {len(bad)} rows have {name} out of range "
-            f"(first: {first_rows(columns, bad)}); expected {low} to {high}. Correct "
-            f"the rows, or say how the file counts."
+            f"(first: {first}); expected {low} to {high}. Correct the rows, or say how "
+            f"the file counts."
         )
 
 
-def first_rows(columns: Columns, bad: Bool[np.ndarray, " rows"]) -> str:
-    """Write the first bad rows as they stand in the file."""
-    rows = np.column_stack([column[bad][:3] for column in columns.values()])
-    return "; ".join(",".join(map(str, row)) for row in rows.tolist())
+def first_rows(
+    columns: Columns, names: Sequence[str], bad: Bool[np.ndarray, " rows"]
+) -> str:
+    """Write where the first bad rows are, and what the named columns hold there.
+
+    Whose rows they are is left out: a message may be passed on.
+    """
+    rows = np.flatnonzero(bad)[:3]
+    values = [",".join(str(columns[name][row]) for name in names) for row in rows]
+    pairs = zip(rows + 1, values, strict=True)
+    return ", ".join(f"row {row}: {value}" for row, value in pairs)

@@ -181,7 +181,17 @@ def bounds_of_runs(rows: Int[np.ndarray, "rows columns"]) -> Int[np.ndarray, " b
 
 
 def _require_same_events(generated: Events, reference: Events) -> None:
-    """Refuse events of other users, and user-days with missing or extra events."""
+    """Refuse other users, user-days with missing or extra events, and other slots."""
+    _require_same_users(generated, reference)
+    if len(reference) == 0:
+        raise MoraError("no events to score; expected at least one of a user.")
+    same_length = np.array_equal(generated.offsets, reference.offsets)
+    if not (same_length and np.array_equal(generated.day, reference.day)):
+        _refuse_user_days(generated, reference)
+    require_same_times(_times(generated), _times(reference))
+
+
+def _require_same_users(generated: Events, reference: Events) -> None:
     missing = np.setdiff1d(reference.users, generated.users)
     extra = np.setdiff1d(generated.users, reference.users)
     if len(missing) or len(extra):
@@ -191,27 +201,23 @@ def _require_same_events(generated: Events, reference: Events) -> None:
             f"in the reference (first: {examples(extra.tolist())}); expected the same "
             f"{len(reference.users)} users."
         )
-    if len(reference) == 0:
-        raise MoraError("no events to score; expected at least one of a user.")
-    days, counts = np.unique(
-        np.concatenate([_user_days(generated), _user_days(reference)]),
-        axis=0,
-        return_inverse=True,
+
+
+def _refuse_user_days(generated: Events, reference: Events) -> None:
+    """Say which user-days have missing or extra events."""
+    both = np.concatenate([_user_days(generated), _user_days(reference)])
+    days, position = np.unique(both, axis=0, return_inverse=True)
+    halves = np.split(position.ravel(), [len(generated)])
+    made, true = (np.bincount(half, minlength=len(days)) for half in halves)
+    few, many = np.flatnonzero(made < true), np.flatnonzero(made > true)
+    first = days[[*few, *many]][:3].tolist()
+    shown = [(reference.users[user].item(), day) for user, day in first]
+    raise MoraError(
+        f"{len(few)} of {len(days)} user-days have missing events "
+        f"({(true - made)[few].sum()} in all) and {len(many)} have extra ones "
+        f"({(made - true)[many].sum()} in all); first (user, day): "
+        f"{examples(shown)}. Predict exactly the masked events."
     )
-    counts = np.split(counts.ravel(), [len(generated)])
-    made, true = (np.bincount(side, minlength=len(days)) for side in counts)
-    if (made != true).any():
-        few, many = np.flatnonzero(made < true), np.flatnonzero(made > true)
-        shown = [
-            (reference.users[u].item(), d) for u, d in days[[*few, *many]][:3].tolist()
-        ]
-        raise MoraError(
-            f"{len(few)} of {len(days)} user-days have missing events "
-            f"({(true - made)[few].sum()} in all) and {len(many)} have extra ones "
-            f"({(made - true)[many].sum()} in all); first (user, day): "
-            f"{examples(shown)}. Predict exactly the masked events."
-        )
-    require_same_times(_times(generated), _times(reference))
 
 
 def _user_days(events: Events) -> Int[np.ndarray, "events 2"]:

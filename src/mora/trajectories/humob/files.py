@@ -112,18 +112,15 @@ def write_humob(events: Events, path: Path | str, first_day: int = 0) -> None:
     known = ~events.masked()
     xy[known] = events.tokens.xy()[events.token[known]]
     uid = events.users[events.user_rows()]
-    table = pa.table(
-        dict(
-            zip(COLUMNS, [uid, events.day + first_day, events.slot, *xy.T], strict=True)
-        )
-    )
+    columns = [uid, events.day + first_day, events.slot, *xy.T]
+    table = pa.table(dict(zip(COLUMNS, columns, strict=True)))
     with _open_to_write(Path(path)) as file:
         file.write((",".join(COLUMNS) + "\n").encode())
         pa_csv.write_csv(table, file, pa_csv.WriteOptions(include_header=False))
 
 
 @contextmanager
-def _open_to_write(path: Path) -> Iterator[IO[bytes]]:
+def _open_to_write(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
     """Open a file, gzipped by its name; the same contents give the same bytes."""
     with path.open("wb") as file:
         if path.suffix != ".gz":
@@ -183,11 +180,12 @@ def read_cell_categories(
     refuse_outside(columns, "POI_count", 0, np.iinfo(np.int32).max, source)
     for name, last in [("x", tokens.width), ("y", tokens.height)]:
         refuse_outside(columns, name, 1, last, source)
-    ids = tokens.height * (columns["x"] - 1) + columns["y"] - 1
-    row = tokens.find(ids)
-    known = row >= 0
+    token_at = np.full((tokens.width + 1, tokens.height + 1), -1)
+    token_at[tuple(tokens.xy().T)] = np.arange(len(tokens))
+    token = token_at[columns["x"], columns["y"]]
+    known = token >= 0
     counts = np.zeros((len(tokens), categories), np.int32)
-    place = (row[known], columns["category"][known] - 1)
+    place = (token[known], columns["category"][known] - 1)
     np.add.at(counts, place, columns["POI_count"][known])
     return counts
 
@@ -211,10 +209,11 @@ def _check_cells(
     half = (columns["x"] == MASKED_XY) != (columns["y"] == MASKED_XY)
     masked = (columns["x"] == MASKED_XY) & (columns["y"] == MASKED_XY)
     if half.any():
+        first = first_rows(columns, ["x", "y"], half)
         raise MoraError(
             f"{source}: {half.sum()} of {len(half)} rows have {MASKED_XY} in only one "
-            f"of x and y (first: {first_rows(columns, half)}); expected it in both, "
-            f"for an event to be predicted, or in none."
+            f"of x and y (first: {first}); expected it in both, for an event to be "
+            f"predicted, or in none."
         )
     refuse_outside(columns, "x", 1, width, source, exempt=masked)
     refuse_outside(columns, "y", 1, height, source, exempt=masked)

@@ -50,23 +50,20 @@ def read_leniently(path: Path | str) -> LenientRows:
         TableError: if the file is no text, or has no rows.
     """
     header, ragged = read_header(path), []
-    table = _read_text(path, bool(header), ragged)
-    order = (
-        [COLUMNS.index(n) for n in header] if sorted(header) == sorted(COLUMNS) else []
-    )
-    names = [COLUMNS[i] for i in order] or list(COLUMNS)
-    columns = [table[names.index(name)] for name in COLUMNS]
-    whole = np.ones(len(table), bool)
-    for column in columns:
-        matches = pc.match_substring_regex(column, WHOLE_NUMBER)
-        whole &= matches.to_numpy()
-    values = [
-        pc.cast(c.filter(pa.array(whole)), pa.int64()).to_numpy() for c in columns
-    ]
-    bad = table.filter(pa.array(~whole))
-    texts = [",".join(row.values()) for row in bad.slice(0, SHOWN).to_pylist()]
+    text = table = _read_text(path, bool(header), ragged)
+    if sorted(header) == sorted(COLUMNS):
+        table = text.rename_columns(header).select(COLUMNS)
+    matches = [pc.match_substring_regex(c, WHOLE_NUMBER) for c in table.columns]
+    whole = np.all([match.to_numpy() for match in matches], axis=0)
+    readable = table.filter(pa.array(whole)).columns
+    bad = text.filter(pa.array(~whole))
     return LenientRows(
-        np.column_stack(values), header, len(ragged), ragged[:SHOWN], len(bad), texts
+        np.column_stack([pc.cast(c, pa.int64()).to_numpy() for c in readable]),
+        header,
+        len(ragged),
+        ragged[:SHOWN],
+        len(bad),
+        [",".join(row.values()) for row in bad.slice(0, SHOWN).to_pylist()],
     )
 
 

@@ -251,6 +251,5 @@ def _finding(name: str, rows: np.ndarray) -> Finding:
 
 
 def _show(values: list) -> str:
-    return examples(
-        [",".join(map(str, v)) if isinstance(v, list) else v for v in values]
-    )
+    rows = [",".join(map(str, v)) if isinstance(v, list) else v for v in values]
+    return examples(rows)

@@ -1,0 +1,1 @@
+"""Made-up cities and GPS traces whose answers are known."""

@@ -1,0 +1,99 @@
+"""Sizes and options of the RAW model."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mora.config import TrainingConfig
+from mora.config.section import Section
+from mora.errors import ConfigError
+
+Box = tuple[float, float, float, float]  # west, south, east, north in degrees
+
+
+class RawConfig(Section):
+    """A GPT over the points of a trajectory.
+
+    Source: RAW (arXiv 2311.10471), section 4. The options from ``time_features`` on are
+    not in the paper; as they stand here, the model is the paper's.
+
+    Attributes:
+        length: steps of a trajectory, at most; 960 is 10 days of 15 minutes.
+        minutes: between two steps.
+        width: of the states.
+        layers: causal blocks.
+        heads: of the attention; divide ``width``.
+        ffn_factor: width of the blocks' hidden layer over ``width``.
+        dropout: share of the activations left out while training.
+        time_features: whether time of day and day of the week are added at the input.
+        gap_mask: whether steps without a fix are shown as a learned vector and left out
+            of the loss; else their filled-in points are taken as they are.
+        output: ``mse``, one point a step, or ``mixture``, a density of the next point.
+        components: Gaussians of the mixture.
+        covariance: of each Gaussian: ``diagonal``, or ``full`` for slanted ones.
+        point: what a mixture forecasts: its ``mean``, or the mean of its ``heaviest``
+            component.
+        box: west, south, east, north of the study box in degrees, which is scaled to
+            [-1, 1]; None takes it from the training data.
+    """
+
+    length: int = Field(960, ge=1)
+    minutes: float = Field(15.0, gt=0)
+    width: int = Field(768, ge=1)
+    layers: int = Field(12, ge=1)
+    heads: int = Field(16, ge=1)
+    ffn_factor: int = Field(4, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    time_features: bool = False
+    gap_mask: bool = False
+    output: Literal["mse", "mixture"] = "mse"
+    components: int = Field(5, ge=1)
+    covariance: Literal["diagonal", "full"] = "diagonal"
+    point: Literal["mean", "heaviest"] = "mean"
+    box: Box | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "RawConfig":
+        if self.width % self.heads:
+            raise ConfigError(
+                f"width {self.width} and {self.heads} heads; expected a width that the "
+                f"heads divide."
+            )
+        if self.box is not None:
+            west, south, east, north = self.box
+            if not (west < east and south < north):
+                raise ConfigError(
+                    f"box {self.box}; expected west, south, east, north with west < "
+                    f"east and south < north."
+                )
+        return self
+
+
+PRESETS = {
+    "test": RawConfig(length=32, width=32, layers=2, heads=4, dropout=0.0),
+    "small": RawConfig(width=256, layers=6, heads=8),
+    "base": RawConfig(),  # 92 million parameters, the smallest of the paper
+    "large": RawConfig(width=1536, layers=36, heads=24),  # about a billion
+}
+
+# Source: RAW: AdamW, 1e-4, linear decay; users of a batch are not given.
+RAW_TRAINING = TrainingConfig(
+    learning_rate=1e-4, weight_decay=0.01, schedule="linear", batch_size=32
+)
+
+
+def raw_preset(name: str, **changes: object) -> RawConfig:
+    """Give a size by its name.
+
+    Args:
+        name: one of :data:`PRESETS`.
+        changes: fields that shall differ.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    if name not in PRESETS:
+        raise ConfigError(
+            f"no preset {name!r} of RAW; expected one of {', '.join(PRESETS)}."
+        )
+    return RawConfig(**{**PRESETS[name].model_dump(), **changes})
