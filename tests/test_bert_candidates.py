@@ -5,6 +5,7 @@ import pytest
 import torch
 from bert_events import grid, regular_events, tiny
 
+from mora.errors import MoraError
 from mora.trajectories.bert.candidates import CandidateConfig, CandidateFinder
 from mora.trajectories.bert.decoding import DecodingConfig, decode
 from mora.trajectories.bert.inputs import NO_CANDIDATE
@@ -147,3 +148,11 @@ def test_restricted_answers_are_candidates(decoding):
     candidates = torch.tensor([[at[1], at[8], NO_CANDIDATE]])
     config = DecodingConfig(decoding=decoding, restrict=True)
     assert decode(logits, vocabulary, config, candidates).item() in (at[1], at[8])
+
+
+def test_restriction_needs_candidates():
+    vocabulary, at = row_of_cells()
+    with pytest.raises(MoraError, match="no candidates were given"):
+        decode(
+            score(vocabulary, {at[0]: 1.0}), vocabulary, DecodingConfig(restrict=True)
+        )

@@ -90,7 +90,7 @@ def test_parts_of_inputs():
     steps = make_steps(np.full((3, 5, 2), 139.0))
     inputs = make_inputs(steps, config())
     assert inputs.between(1, 4).points.shape == (3, 3, 2)
-    double = inputs.like(torch.zeros(1, dtype=torch.float64))
+    double = inputs.to(torch.device("cpu"), torch.float64)
     assert {double.points.dtype, double.times.dtype} == {torch.float64}
     assert double.known.dtype == torch.bool
 

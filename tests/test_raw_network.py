@@ -5,7 +5,13 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from mora.trajectories.raw.network import CausalBlock, RawNetwork, make_network
+from mora.trajectories.raw.network import (
+    CausalBlock,
+    RawNetwork,
+    last_known_points,
+    make_network,
+)
+from mora.trajectories.raw.outputs import point_forecast
 from mora.trajectories.raw.presets import raw_preset
 
 OPTIONS = [
@@ -14,6 +20,8 @@ OPTIONS = [
     {"gap_mask": True},
     {"output": "mixture"},
     {"output": "mixture", "covariance": "full", "time_features": True},
+    {"target": "move"},
+    {"target": "move", "output": "mixture", "gap_mask": True},
 ]
 
 
@@ -221,3 +229,28 @@ def test_points_must_have_two_coordinates():
 def test_a_block_keeps_the_shape():
     x = torch.zeros(2, 3, 32)
     assert CausalBlock(raw_preset("test"))(x).shape == x.shape
+
+
+def test_where_a_user_was_last_seen():
+    points = torch.arange(10.0).reshape(1, 5, 2)
+    known = torch.tensor([[False, True, False, False, True]])
+    found = last_known_points(points, known)
+    assert found[0, :, 0].tolist() == [0.0, 2.0, 2.0, 2.0, 8.0]
+    every = torch.ones(1, 5, dtype=torch.bool)
+    assert torch.equal(last_known_points(points, every), points)
+
+
+@pytest.mark.parametrize("output", ["mse", "mixture"])
+def test_without_a_move_users_stay_where_they_were_last_seen(output):
+    config = raw_preset("test", target="move", output=output)
+    made = make_network(config, 0)
+    with torch.no_grad():
+        made.head[3].weight.zero_()
+    points, times, known = some_inputs()
+    found = point_forecast(made(points, times, known), config)
+    torch.testing.assert_close(found, last_known_points(points, known))
+    filled = torch.where(known[..., None], points, 7.0)  # what fills gaps is not read
+    filled[:, 0] = points[:, 0]
+    torch.testing.assert_close(
+        point_forecast(made(filled, times, known), config), found
+    )

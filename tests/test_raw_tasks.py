@@ -123,32 +123,32 @@ def test_labels_of_test_rows_are_not_looked_at():
 
 
 def test_parameters_change_the_scores():
-    vectors, label = planted(noise=2.0)
+    vectors, label = planted(100, noise=2.0)
     task = numbers(label)
 
     def scored(head=None, **options):
-        head = head or VectorHead(vectors)
+        head = head or VectorHead(vectors, hidden=4)
         return evaluate_task(task, {"head": head}, **{"repeats": 2, **options})[
             1
         ].values
 
     base = scored()
     assert scored() == base
-    assert scored(VectorHead(vectors, hidden=8)) != base
-    assert scored(VectorHead(vectors, penalty=30)) != base
+    assert scored(VectorHead(vectors, hidden=3)) != base
+    assert scored(VectorHead(vectors, hidden=4, penalty=30)) != base
     assert scored(VectorHead(vectors, "linear")) != base
     assert scored(seed=1) != base
     assert scored(test_share=0.5) != base
     assert len(scored(repeats=3)) == 3
     loose, tight = (
         VectorHead(vectors, "linear", penalty=penalty).fit_predict(
-            classes(label > 10), np.arange(60), np.arange(60, 200), 0
+            classes(label > 10), np.arange(60), np.arange(60, 100), 0
         )
         for penalty in (1e-3, 1e3)
     )
     assert (loose != tight).any()
     fit = VectorHead(vectors).fit_predict
-    rows = np.arange(100), np.arange(100, 200)
+    rows = np.arange(50), np.arange(50, 100)
     assert (fit(task, *rows, 0) != fit(task, *rows, 1)).any()
 
 

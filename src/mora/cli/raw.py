@@ -78,6 +78,42 @@ def evaluate_command(
     run.display.say(f"wrote evaluation.md and evaluation.csv in {run.home}")
 
 
+@raw.command("experiment")
+@stoppable
+def experiment_command(
+    name: Annotated[str | None, typer.Argument(help="Which study; see --list.")] = None,
+    config: Config = DEFAULT_CONFIG,
+    folder: Folder = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each variant.")] = 3,
+    listed: Annotated[bool, typer.Option("--list", help="Say what there is.")] = False,
+) -> None:
+    """Run a study: variants of the run, several seeds each, compared in pairs."""
+    from mora.pipeline.raw_experiments import STUDIES, run_study
+
+    if listed or name is None:
+        for key, maker in STUDIES.items():
+            typer.echo(f"{key:12} {(maker.__doc__ or '').splitlines()[0]}")
+        return
+    run = _run(config, folder)
+    # Seed 0 is the one the generator's settings were looked at with.
+    found = run_study(
+        name, run.config, run.home, range(1, seeds + 1), display=run.display
+    )
+    run.display.say("\n" + found.to_markdown())
+    run.display.say(f"wrote {name}.md and {name}.csv in {run.home}/experiments/{name}")
+
+
+@raw.command("probe")
+@stoppable
+def probe_command(config: Config = DEFAULT_CONFIG, folder: Folder = None) -> None:
+    """Show what the states know: probes with a shuffled-time control, attention."""
+    from mora.pipeline.raw_probes import probe_run
+
+    run = _run(config, folder)
+    run.display.say("\n" + probe_run(run))
+    run.display.say(f"wrote probes.md, attention.csv and attention.png in {run.home}")
+
+
 def _run(config: Path, folder: Path | None, quiet: bool = False) -> "RawRun":
     # Imported here: `mora --help` should not wait for numba and torch.
     from mora.config import load_section

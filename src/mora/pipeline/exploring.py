@@ -1,4 +1,4 @@
-"""What the explorer page shows of a run, tables that its configuration names included."""
+"""What the explorer page shows of a run: its folder, and the tables it was made of."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 
 from mora.benchmark import Task
-from mora.benchmark.diagnostics import Diagnosis
 from mora.explore.explorer_run import (
     Column,
     ExplorerRun,
@@ -42,12 +41,11 @@ def gather_explorer_run(
     """
     found = read_explorer_run(context.folder)
     tokens = found.embeddings.tokens
-    tasks = [t for t in read_tasks(context, _mobility(context)) if t.pooling is None]
+    mobility = read_mobility(context.folder / "graph")
+    tasks = [t for t in read_tasks(context, mobility) if t.pooling is None]
     columns = dict(_labels(context, tasks))
     if predictions and tasks:
-        diagnoses = diagnose_all(context, tasks, run_vectors(context))
-        for task, diagnosis in zip(tasks, diagnoses, strict=True):
-            columns |= _predictions(context, task, diagnosis)
+        columns |= _predictions(context, tasks)
     return replace(
         found,
         name=context.config.name,
@@ -58,11 +56,58 @@ def gather_explorer_run(
     )
 
 
-def _mobility(context: RunContext):
-    return read_mobility(context.folder / "graph")
-
-
 def _labels(context: RunContext, tasks: list[Task]) -> Iterator[tuple[str, Column]]:
+    about = about_tasks(context)
     for task in tasks:
-        name, unit, about = _about(context, task)
-        yield name, Column(task.labels, "label", unit, about)
+        name, unit = name_and_unit(about[task.name]["description"])
+        source = [about[task.name][key] for key in ("source", "year")]
+        yield name, Column(task.labels, "label", unit, ", ".join(filter(None, source)))
+
+
+def name_and_unit(description: str) -> tuple[str, str]:
+    """Divide a description such as ``Median household income, USD``.
+
+    Args:
+        description: of a label; its unit follows the last comma.
+
+    Returns:
+        Name and unit; the unit is empty without a comma.
+    """
+    name, _, unit = description.rpartition(", ")
+    return (name, unit) if name else (unit, "")
+
+
+def _predictions(context: RunContext, tasks: list[Task]) -> dict[str, Column]:
+    """Predict each label where it is known, every block of places held out once."""
+    columns = {}
+    about = about_tasks(context)
+    found = diagnose_all(context, tasks, run_vectors(context))
+    for task, diagnosis in zip(tasks, found, strict=True):
+        predicted = np.full(len(task.labels), np.nan)
+        values = diagnosis.predicted
+        # The readout learns log(1 + label) of such labels.
+        back = np.expm1(values) if task.transform == "log1p" else values
+        predicted[task.units()] = back
+        name, unit = name_and_unit(about[task.name]["description"])
+        columns |= residual_columns(name, task.labels, predicted, unit)
+    return columns
+
+
+def _inside(context: RunContext, tokens: Tokens) -> list[list[str]] | None:
+    """Name the points of interest of each place, the most frequent names first."""
+    modalities = context.config.modalities.items()
+    name, modality = next((m for m in modalities if m[1].kind == "poi"), (None, None))
+    if name is None or modality is None:
+        return None
+    rows = read_modality(context, name, modality, tokens)
+    if rows is None or "name" not in rows:
+        return None
+    token = token_of_rows(tokens, rows)
+    rows, token = rows[token >= 0], token[token >= 0]
+    counts, names = count_values(token, clean_text(rows["name"]), len(tokens))
+    found = []
+    for place in range(len(tokens)):
+        own = slice(counts.indptr[place], counts.indptr[place + 1])
+        order = np.argsort(-counts.data[own], kind="stable")[:INSIDE]
+        found.append([str(word) for word in names[counts.indices[own][order]]])
+    return found

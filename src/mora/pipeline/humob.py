@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float32, Int
 
 from mora.errors import ConfigError
 from mora.personal import mark_personal
@@ -14,6 +14,7 @@ from mora.pipeline.display import Display
 from mora.pipeline.folder import file_checksum
 from mora.pipeline.humob_cities import City, known_users, read_city
 from mora.pipeline.humob_config import CityInput, HumobConfig
+from mora.pipeline.humob_places import learn_places, vectors_of_places
 from mora.pipeline.steps import Step, do_step
 from mora.trajectories.bert.held_out import hold_out
 from mora.trajectories.bert.learning import LearnedBert, finetune_bert, train_bert
@@ -28,6 +29,15 @@ Predictor = Literal["recommended", "network", "medoid"]
 NETWORK, REFERENCE = "ST-MoE-BERT", "medoid"
 # Settings that the result of a step does not depend on.
 IGNORED = {
+    "places": (
+        "baselines",
+        "variant",
+        "prediction",
+        "finetuning",
+        "learning",
+        "preset",
+        "network",
+    ),
     "train": ("baselines", "variant", "prediction", "finetuning"),
     "finetune": ("baselines", "variant", "prediction"),
     "choose": ("baselines",),
@@ -67,8 +77,30 @@ class HumobRun:
             update={"network": network, "seed": seed}
         )
 
+    def place_features(self, city: str) -> Float32[np.ndarray, "tokens dim"] | None:
+        """Give vectors of a city's places that mean the same in every city.
+
+        Returns:
+            None where the configuration asks for none.
+
+        Raises:
+            ConfigError: if a city has no points of interest.
+        """
+        given = self.config.place_vectors
+        if given is None:
+            return None
+        config = given.model_copy(update={"seed": self.config.seed})
+
+        def work(folder: Path) -> dict[str, Any]:
+            cities = [self.city(name) for name in self.config.cities]
+            return learn_places(cities, config, folder, self.display)
+
+        self._do("places-all", "Vectors of places of", work)
+        return vectors_of_places(self.home / "places-all", self.city(city))
+
     def train(self) -> dict[str, Any]:
         """Train the network on the first city; see :func:`train_bert`."""
+        features = self.place_features(self.config.pretrain)
 
         def work(folder: Path) -> dict[str, Any]:
             with self.display.bar("Training", "steps") as progress:
@@ -76,6 +108,7 @@ class HumobRun:
                     self.city(self.config.pretrain).history,
                     self.learning,
                     folder,
+                    place_features=features,
                     progress=progress,
                 )
             return _facts(learned)
@@ -90,6 +123,7 @@ class HumobRun:
                 f"city {city} is the one that the network is trained on; expected "
                 f"another of {', '.join(self.config.cities)}."
             )
+        features = self.place_features(city)
         tuned = self.config.finetuning.over(self.learning.training)
         learning = self.learning.model_copy(update={"training": tuned})
 
@@ -100,6 +134,7 @@ class HumobRun:
                     self.city(city).history,
                     learning,
                     folder,
+                    place_features=features,
                     progress=progress,
                 )
             return _facts(learned)
@@ -239,7 +274,8 @@ class HumobRun:
         """Do one step of a city."""
         kind, city = name.split("-", 1)
         settings = self.config.model_dump(mode="json", exclude={"name", "folder"})
-        needed = {self.config.pretrain, city}
+        every = set(self.config.cities)
+        needed = every if self.config.place_vectors else {self.config.pretrain, city}
         cities = {key: settings["cities"][key] for key in sorted(needed)}
         own = {k: v for k, v in settings.items() if k not in IGNORED[kind]}
         sums = {key: _checksums(self.config.cities[key]) for key in sorted(needed)}

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Num
 
 from mora.errors import ConfigError
 from mora.pipeline.humob_config import CityInput, HumobConfig
@@ -30,7 +30,7 @@ class City:
     history: Events
     wanted: Events
     truth: Events | None
-    categories: Float[np.ndarray, "tokens categories"] | None = None
+    categories: Num[np.ndarray, "tokens categories"] | None = None
 
 
 def read_city(name: str, config: HumobConfig) -> City:
@@ -58,7 +58,7 @@ def read_city(name: str, config: HumobConfig) -> City:
 
 def _events(
     given: CityInput, config: HumobConfig
-) -> tuple[Events, Float[np.ndarray, "tokens categories"] | None]:
+) -> tuple[Events, Num[np.ndarray, "tokens categories"] | None]:
     if given.generated is not None:
         events = generate_city(given.generated, config.seed)
         return events, generate_categories(given.generated.layout, config.seed)
@@ -78,7 +78,7 @@ def _events(
 def _asked(
     name: str,
     events: Events,
-    categories: Float[np.ndarray, "tokens categories"] | None,
+    categories: Num[np.ndarray, "tokens categories"] | None,
     given: CityInput,
     config: HumobConfig,
 ) -> City:
@@ -124,7 +124,7 @@ def _frame(events: Events) -> pd.DataFrame:
 def _hidden(
     name: str,
     events: Events,
-    categories: Float[np.ndarray, "tokens categories"] | None,
+    categories: Num[np.ndarray, "tokens categories"] | None,
     users: int,
     config: HumobConfig,
 ) -> City:

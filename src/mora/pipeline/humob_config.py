@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from mora.config import TrainingConfig
 from mora.config.section import Section
+from mora.trajectories.bert.place_vectors import PlaceVectorConfig
 from mora.trajectories.bert.prediction import PredictionConfig
 from mora.trajectories.bert.presets import BertConfig, bert_preset
 from mora.trajectories.bert.task import LearningConfig
@@ -60,20 +61,6 @@ class FinetuningConfig(Section):
         return training.model_copy(update=own)
 
 
-class PlaceVectorsConfig(Section):
-    """Vectors of places from heads that are trained on all cities together.
-
-    Attributes:
-        dim: width of the vectors.
-        epochs: passes over the places of all cities.
-        learning_rate: of the heads.
-    """
-
-    dim: int = Field(32, ge=2)
-    epochs: int = Field(30, ge=1)
-    learning_rate: float = Field(3e-3, gt=0)
-
-
 class HumobConfig(Section):
     """Everything `mora humob` is told.
 
@@ -89,8 +76,8 @@ class HumobConfig(Section):
         network: sizes and options of the network.
         learning: windows, candidates and the training loop.
         finetuning: what tuning to another city changes.
-        place_vectors: vectors of places shared by the cities, for a network that reads
-            them.
+        place_vectors: vectors of places from heads that are trained on all cities
+            together; the network then reads them. Every city needs categories.
         prediction: how places are chosen.
         baselines: what is scored beside the network.
         variant: of the metrics.
@@ -107,7 +94,7 @@ class HumobConfig(Section):
     network: dict[str, Any] = Field(default_factory=dict)
     learning: LearningConfig = LearningConfig()
     finetuning: FinetuningConfig = FinetuningConfig()
-    place_vectors: PlaceVectorsConfig | None = None
+    place_vectors: PlaceVectorConfig | None = None
     prediction: PredictionConfig = PredictionConfig()
     baselines: tuple[str, ...] = tuple(BASELINES)
     variant: Literal["humob2024", "giscup2025"] = "humob2024"

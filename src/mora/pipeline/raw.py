@@ -32,6 +32,7 @@ from mora.trajectories.raw.comparison import (
 from mora.trajectories.raw.contrastive import pretrain_contrastive
 from mora.trajectories.raw.evaluation import Evaluation, forecast_scores
 from mora.trajectories.raw.forecast import evaluate_forecast, forecast
+from mora.trajectories.raw.inputs import study_box
 from mora.trajectories.raw.network import RawNetwork
 from mora.trajectories.raw.pretraining import NextPointTask, pretrain_raw
 from mora.trajectories.raw.regions import Presence, find_users, pool_regions
@@ -44,7 +45,7 @@ OURS = "RAW"
 # Settings that the weights of the network depend on.
 TRAINED_BY = (
     *("seed", "traces", "steps", "test_share", "preset", "network"),
-    *("pretraining", "contrastive", "training"),
+    *("pretrained", "pretraining", "contrastive", "training"),
 )
 NOTE = """Where single people are forecast to go, under hashed ids. Do not publish it.
 """
@@ -74,7 +75,7 @@ class RawRun:
         config = self.config
 
         def work(folder: Path) -> dict[str, Any]:
-            steps = self.people.steps.take_users(np.flatnonzero(~self.people.test))
+            steps = self._training_steps()
             with self.display.bar("Training", "steps") as progress:
                 signs = _pretrain(config, steps, folder, progress)
             for sign in signs:
@@ -86,7 +87,22 @@ class RawRun:
     def network(self) -> RawNetwork:
         """Give the pretrained network."""
         self.train()
-        return load_raw(self.home / "train")
+        network = load_raw(self.home / "train")
+        if self.config.pretrained is not None:
+            box = study_box(self._own_steps().lonlat)
+            network.config = network.config.model_copy(update={"box": box})
+        return network
+
+    def _own_steps(self) -> Steps:
+        """Give the steps of the users who are not set aside for the test."""
+        return self.people.steps.take_users(np.flatnonzero(~self.people.test))
+
+    def _training_steps(self) -> Steps:
+        """Give the steps that the network is trained on, of these people or others."""
+        if self.config.pretrained is None:
+            return self._own_steps()
+        other = self.config.model_copy(update={"traces": self.config.pretrained})
+        return read_people(other).steps
 
     def embed_users(self) -> Path:
         """Write a vector for every user, under hashed ids, to a personal folder."""

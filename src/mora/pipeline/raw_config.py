@@ -75,6 +75,8 @@ class RawRunConfig(Section):
         test_share: users that the network never sees; all figures are of them.
         preset: of the network; ``network`` goes over it.
         network: sizes and options of the network.
+        pretrained: points of other users, whom the network is trained on instead; it is
+            then tested on these, with the study box of these.
         pretraining: of the network: forecast the next point, contrast two views of a
             user, or ``none``: it stays as drawn.
         contrastive: views, for ``pretraining: contrastive``.
@@ -92,6 +94,7 @@ class RawRunConfig(Section):
     test_share: float = Field(0.3, gt=0, lt=1)
     preset: str = "small"
     network: dict[str, Any] = Field(default_factory=dict)
+    pretrained: TraceInput | None = None
     pretraining: Literal["forecast", "contrastive", "none"] = "forecast"
     contrastive: ContrastiveConfig = ContrastiveConfig()
     training: TrainingConfig = RAW_TRAINING

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mora.config.section import Section
+from mora.errors import MoraError
 from mora.trajectories.bert.inputs import NO_CANDIDATE
 from mora.trajectories.bert.network import restrict
 from mora.trajectories.bert.vocabulary import Vocabulary
@@ -49,14 +50,23 @@ def decode(
         config: how to choose.
         candidates: what may be answered, for ``restrict``; each window has at least
             one.
+
+    Raises:
+        MoraError: if answers are restricted and there are no candidates.
     """
+    if config.restrict and candidates is None:
+        raise MoraError(
+            "restrict is on and no candidates were given; expected those of each "
+            "window. Find them with CandidateFinder, or switch restrict off."
+        )
+    allowed = candidates if config.restrict else None
     places = torch.from_numpy(vocabulary.places()).to(logits.device)
     logits = logits.masked_fill(~places, -torch.inf)
     if config.decoding == "argmax":
-        if config.restrict:
-            logits = restrict(logits, candidates.to(logits.device))
+        if allowed is not None:
+            logits = restrict(logits, allowed.to(logits.device))
         return logits.argmax(dim=-1)
-    return _nearest(logits, vocabulary, config, candidates)
+    return _nearest(logits, vocabulary, config, allowed)
 
 
 def _nearest(
@@ -73,7 +83,7 @@ def _nearest(
     own = torch.ones_like(support, dtype=torch.bool)
     offsets, tokens = _repeat(support, own, length, vocabulary)
     options = None
-    if config.restrict:
+    if candidates is not None:
         options = _repeat(candidates, candidates != NO_CANDIDATE, length, vocabulary)
     found = nearest_in_expectation(
         offsets,

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -217,7 +218,7 @@ def read_bert(folder: Path, tokens: Tokens) -> TrainedBert:
     return TrainedBert(model.eval(), reader)
 
 
-def read_settings(folder: Path) -> tuple[BertConfig, dict]:
+def read_settings(folder: Path) -> tuple[BertConfig, dict[str, Any]]:
     """Read the shape of a trained network, and the other settings.
 
     Raises:

@@ -133,7 +133,7 @@ class ContrastiveTask:
         width = max(1, round(self.options.crop * length))
         # Both cuts before any noise: every process draws noise for its own users only.
         cuts = rng.integers(length - width + 1, size=2).tolist()
-        inputs = self._inputs(own_part(users)).like(next(model.parameters()))
+        inputs = self._inputs(own_part(users)).to(next(model.parameters()).device)
         views = [
             model(*augment(inputs.between(cut, cut + width), self.options, rng), cut)
             for cut in cuts

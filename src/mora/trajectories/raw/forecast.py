@@ -115,7 +115,8 @@ def _forecast(
     inputs = make_inputs(steps, config)
     times = time_features(steps.start_seconds, history + horizon, steps.minutes)
     inputs = inputs._replace(times=torch.from_numpy(times))
-    inputs = inputs.like(network.position.weight)
+    weight = network.position.weight
+    inputs = inputs.to(weight.device, weight.dtype)
     for last in range(history, history + horizon):
         window = inputs.between(max(0, last - config.length), last)
         nearest = point_forecast(network(*window)[:, -1:], config)

@@ -33,10 +33,14 @@ class StepInputs(NamedTuple):
         """Give the steps ``first`` to ``last - 1``."""
         return StepInputs(*(part[:, first:last] for part in self))
 
-    def like(self, weights: Tensor) -> "StepInputs":
-        """Bring the inputs to the device and the precision of weights."""
-        known = self.known.to(weights.device)
-        return StepInputs(self.points.to(weights), self.times.to(weights), known)
+    def to(
+        self, device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> "StepInputs":
+        """Bring the inputs to the device and the precision of the weights."""
+        known = self.known.to(device)
+        return StepInputs(
+            self.points.to(device, dtype), self.times.to(device, dtype), known
+        )
 
 
 def make_inputs(steps: Steps, config: RawConfig) -> StepInputs:

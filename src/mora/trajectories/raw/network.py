@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mora.trajectories.raw.outputs import output_width
+from mora.trajectories.raw.outputs import output_width, shift_points
 from mora.trajectories.raw.presets import RawConfig
 
 TIME_FEATURES = 4  # sine and cosine of the time of day and of the week
@@ -66,7 +66,10 @@ class RawNetwork(nn.Module):
             Numbers that :mod:`mora.trajectories.raw.outputs` understands. Row ``i``
             depends on steps 0..i only.
         """
-        return self.head(self.states(points, times, known))
+        output = self.head(self.states(points, times, known))
+        if self.config.target == "point":
+            return output
+        return shift_points(output, last_known_points(points, known), self.config)
 
     def states(
         self,
@@ -139,6 +142,23 @@ class RawNetwork(nn.Module):
         for block in self.blocks:
             nn.init.normal_(block.join.weight, std=spread)
             nn.init.normal_(block.ffn[2].weight, std=spread)
+
+
+def last_known_points(
+    points: Float[Tensor, "users steps 2"], known: Bool[Tensor, "users steps"]
+) -> Float[Tensor, "users steps 2"]:
+    """Give for every step where the user was last seen, then or before.
+
+    Args:
+        points: of all steps.
+        known: which of them are fixes; the others are not read, whatever fills them.
+
+    Returns:
+        The first point where there was no fix yet.
+    """
+    steps = torch.arange(points.shape[1], device=points.device)
+    latest = torch.where(known, steps, 0).cummax(dim=1).values
+    return points.gather(1, latest[..., None].expand_as(points))
 
 
 class CausalBlock(nn.Module):

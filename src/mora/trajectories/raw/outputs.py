@@ -59,6 +59,26 @@ def next_point_density(
     return MixtureSameFamily(weights, gaussians, validate_args=False)
 
 
+def shift_points(
+    output: Float[Tensor, "users steps outputs"],
+    by: Float[Tensor, "users steps 2"],
+    config: RawConfig,
+) -> Float[Tensor, "users steps outputs"]:
+    """Move what the output says of the next point; weights and spreads stay.
+
+    Args:
+        output: of the network.
+        by: how far, scaled as the points.
+        config: ``output`` and the shape of a mixture.
+    """
+    if config.output == "mse":
+        return output + by
+    parts = output.unflatten(-1, (config.components, -1))
+    zeros = torch.zeros_like(parts)
+    zeros[..., 1:3] = by[..., None, :]
+    return (parts + zeros).flatten(-2)
+
+
 def step_losses(
     output: Float[Tensor, "users steps outputs"],
     target: Float[Tensor, "users steps 2"],

@@ -31,6 +31,8 @@ class RawConfig(Section):
         output: ``mse``, one point a step, or ``mixture``, a density of the next point.
         components: Gaussians of the mixture.
         covariance: of each Gaussian: ``diagonal``, or ``full`` for slanted ones.
+        target: what the network gives: the next ``point`` itself, as in the paper, or
+            the ``move`` to it from where the user was last seen.
         point: what a mixture forecasts: its ``mean``, or the mean of its ``heaviest``
             component.
         box: west, south, east, north of the study box in degrees, which is scaled to
@@ -49,6 +51,7 @@ class RawConfig(Section):
     output: Literal["mse", "mixture"] = "mse"
     components: int = Field(5, ge=1)
     covariance: Literal["diagonal", "full"] = "diagonal"
+    target: Literal["point", "move"] = "point"
     point: Literal["mean", "heaviest"] = "mean"
     box: Box | None = None
 

@@ -105,7 +105,7 @@ class NextPointTask:
     def _score(self, model: nn.Module, users: Tensor) -> tuple[Tensor, Tensor]:
         """Give the sum of the losses, and of how many steps."""
         inputs = make_inputs(self.steps.take_users(users.numpy()), self.config)
-        inputs = inputs.like(next(model.parameters()))
+        inputs = inputs.to(next(model.parameters()).device)
         output = model(*inputs.between(0, -1))
         target, known = inputs.points[:, 1:], inputs.known[:, 1:]
         losses = step_losses(output, target, self.config)

@@ -55,8 +55,9 @@ def encoder_of(network: "RawNetwork") -> Encode:
 
     @torch.no_grad()
     def encode(steps: Steps) -> np.ndarray:
-        inputs = make_inputs(steps, network.config)
-        inputs = inputs.to(network.position.weight.device)
+        points, times, known = make_inputs(steps, network.config)
+        weight = network.position.weight  # whose device and precision are wanted
+        inputs = points.to(weight), times.to(weight), known.to(weight.device)
         return network.states(*inputs).double().cpu().numpy()
 
     return encode

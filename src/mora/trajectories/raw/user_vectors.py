@@ -161,6 +161,7 @@ def _vectors(
     network: RawNetwork, steps: Steps, known_only: bool
 ) -> Float32[np.ndarray, "users width"]:
     inputs = make_inputs(steps, network.config)
-    inputs = inputs.like(network.position.weight)
+    weight = network.position.weight
+    inputs = inputs.to(weight.device, weight.dtype)
     counted = inputs.known if known_only else None
     return mean_state(network.states(*inputs), counted).float().cpu().numpy()
