@@ -22,9 +22,11 @@ from mora.errors import (
     MissingExtraError,
     MissingFileError,
     MoraError,
+    PersonalDataError,
     TableError,
 )
 from mora.modalities.grids import RasterError
+from mora.personal import mark_personal
 from mora.tokens import GridTokens, H3Tokens, ZoneTokens
 
 # AlphaEarth
@@ -488,3 +490,10 @@ def test_registered_with_their_checks():
         chosen = BASELINES[name]
         assert (chosen.group, chosen.needs_file) == ("pretrained", True)
         assert chosen.needs == ("tokens",)
+
+
+def test_vectors_of_people_are_refused(tmp_path, city):
+    folder = mark_personal(tmp_path / "users", "Vectors of users.")
+    pd.DataFrame({"lon": [15.0], "lat": [47.8], "a": [1.0]}).to_csv(folder / "v.csv")
+    with pytest.raises(PersonalDataError, match="expected vectors of places"):
+        vectors(city, path=folder / "v.csv")

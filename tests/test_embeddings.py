@@ -15,9 +15,11 @@ from mora.errors import (
     MissingFileError,
     MoraError,
     NoGeometryError,
+    PersonalDataError,
     UnknownTokenError,
 )
 from mora.geometry import polygon_areas_km2
+from mora.personal import mark_personal
 from mora.tokens import GridTokens, H3Tokens, ZoneTokens
 
 WEST, EAST = shapely.box(0, 0, 2, 1), shapely.box(2, 0, 3, 1)
@@ -445,3 +447,10 @@ def test_other_tables_are_refused(tmp_path):
     pq.write_table(pa.table({"embedding": [[1.0]]}), tmp_path / "b.parquet")
     with pytest.raises(MoraError, match="token kind ''"):
         read_embeddings(tmp_path / "b.parquet")
+
+
+def test_personal_vectors_are_refused(tmp_path):
+    folder = mark_personal(tmp_path / "users", "Vectors of users.")
+    of_cells().write(folder / "vectors.parquet")
+    with pytest.raises(PersonalDataError, match="holds data of single people"):
+        read_embeddings(folder / "vectors.parquet")

@@ -170,7 +170,7 @@ def test_a_submission_is_valid_and_scored_from_files(tmp_path):
     path = run.submit("A", "medoid", tmp_path / "sent", "us", "giscup2025")
     assert path.name == "us_cityA_humob25.csv.gz"
     asked = run.city("A").wanted
-    assert validate_submission(path, asked, "giscup2025").findings == []
+    assert not validate_submission(path, asked, "giscup2025").findings
     write_humob(run.city("A").truth, tmp_path / "truth.csv", first_day=1)
     from mora.trajectories.humob.scoring import compare
 
@@ -218,7 +218,6 @@ def test_users_without_history_get_the_city_mode(tmp_path):
         {"prediction": {"decoding": "proximity"}},
         {"place_vectors": {"dim": 4, "training": TRAINING}},
         {"pretrain": "B"},
-        {"cities": {"B": {"leave_out": [3]}}},
     ],
     ids=str,
 )
@@ -249,6 +248,14 @@ def test_what_is_hidden(changes, users, days):
     hidden = np.isin(found.history.users, found.wanted.users)
     late = found.history.day >= min(days)
     assert not (hidden[found.history.user_rows()] & late).any()
+
+
+def test_days_left_out(tmp_path):
+    write_cities(settings(), tmp_path)
+    path = str(tmp_path / "cityB-dataset.csv.gz")
+    given = {"path": path, "generated": None, "target_users": None, "leave_out": [3]}
+    left = read_city("B", settings(cities={"B": given})).history
+    assert set(range(9)) - set(left.day.tolist()) == {3}
 
 
 def test_the_variant_changes_the_scores(done):

@@ -15,6 +15,7 @@ from jaxtyping import Float, Float32
 
 from mora.errors import MissingFileError, MoraError, NoGeometryError
 from mora.geometry import cover_with_cells, polygon_areas_km2
+from mora.personal import require_not_personal
 from mora.tokens import GridTokens, H3Tokens, Tokens, tokens_from_table
 
 NEAREST_BLOCK = 1024  # queries compared with all places at a time
@@ -196,8 +197,10 @@ def read_embeddings(path: Path | str) -> Embeddings:
 
     Raises:
         MissingFileError: if there is no such file.
+        PersonalDataError: if it lies in a folder of personal data.
         MoraError: if it holds no ``embedding`` column.
     """
+    require_not_personal(Path(path))
     if not Path(path).is_file():
         raise MissingFileError(path, "embeddings")
     table = pq.read_table(path)

@@ -16,6 +16,7 @@ from mora.baselines.registry import BaselineInput, Reproduction, baseline
 from mora.embeddings import read_embeddings
 from mora.errors import MissingColumnError, TableError, examples
 from mora.modalities.rows import read_numbers, rows_inside, weighted_group_means
+from mora.personal import require_not_personal
 from mora.tokens import Tokens, ZoneTokens
 
 ID_COLUMNS = ("token", "cell", "zone", "id")  # the first that a table has
@@ -140,11 +141,13 @@ def vectors(
     Raises:
         MissingInputError: if there are no tokens or no file is named.
         MissingFileError: if there is no such file.
+        PersonalDataError: if it lies in a folder of personal data.
         MissingColumnError: if a column is not in the table.
         TableError: if no row lies in a token, or vectors are of several lengths.
     """
     tokens = given.require_tokens()
     file = require_file(path, "vectors", VECTORS_WHERE)
+    require_not_personal(file)
     if columns is None and id_column is None and _is_ours(file):
         return _own_vectors(tokens, file)
     ids = (id_column,) if id_column else ID_COLUMNS

@@ -2,7 +2,7 @@
 
 from mora.config.evaluation import EvaluationConfig, GroupConfig, LabelsConfig
 from mora.config.inputs import AreaInput, TableInput
-from mora.config.loading import load_config, load_section
+from mora.config.loading import load_config, load_section, validate_settings
 from mora.config.mobility import (
     ArraysMobility,
     FlowsMobility,
@@ -48,4 +48,5 @@ __all__ = [
     "VisitsMobility",
     "load_config",
     "load_section",
+    "validate_settings",
 ]

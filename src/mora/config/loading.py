@@ -44,7 +44,7 @@ def load_config(
     own = _with_paths(config)
     given = _declared(merge(own, _absolute(changes or {}, Path.cwd())))
     preset = str(given.get("preset", "default"))
-    return _validate(merge(read_preset(preset), given), origin, RunConfig)
+    return validate_settings(merge(read_preset(preset), given), origin, RunConfig)
 
 
 def load_section(
@@ -65,7 +65,7 @@ def load_section(
     """
     origin = str(config) if isinstance(config, str | Path) else "the configuration"
     given = merge(_with_paths(config), _absolute(changes or {}, Path.cwd()))
-    return _validate(given, origin, kind)
+    return validate_settings(given, origin, kind)
 
 
 def read_preset(name: str) -> dict[str, Any]:
@@ -154,7 +154,14 @@ def _absolute(settings: Any, folder: Path, key: str = "") -> Any:
     return settings
 
 
-def _validate(settings: dict[str, Any], origin: str, kind: type[Settings]) -> Settings:
+def validate_settings(
+    settings: dict[str, Any], origin: str, kind: type[Settings]
+) -> Settings:
+    """Check plain settings.
+
+    Raises:
+        ConfigError: naming every fault, with the nearest key.
+    """
     try:
         return kind.model_validate(settings)
     except ValidationError as error:

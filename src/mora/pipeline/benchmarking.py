@@ -14,6 +14,7 @@ from mora.benchmark.diagnostics import Diagnosis, diagnose
 from mora.benchmark.protocols import check_protocols
 from mora.config import RunConfig, load_config
 from mora.errors import ConfigError
+from mora.personal import require_not_personal
 from mora.pipeline.display import Display
 from mora.pipeline.evaluation import (
     LIGHTGBM,
@@ -156,7 +157,7 @@ def _check(context: RunContext, vectors: Mapping[str, Path]) -> None:
             f"expected another one."
         )
     for path in vectors.values():
-        locate(str(path), "vectors")
+        require_not_personal(locate(str(path), "vectors"))
 
 
 def _score_file(folder: Path) -> ScoreFile:

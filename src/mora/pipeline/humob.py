@@ -181,6 +181,7 @@ class HumobRun:
             The file.
         """
         tokens = self.predict(city, model)
+        to.mkdir(parents=True, exist_ok=True)
         asked = self.city(city).wanted
         predicted = asked.with_tokens(tokens.astype(np.int32))
         return write_submission(predicted, asked, to, team, f"city{city}", rules)

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from mora.config import TrainingConfig
+from mora.config import TrainingConfig, validate_settings
 from mora.config.section import Section
 from mora.trajectories.bert.place_vectors import PlaceVectorConfig
 from mora.trajectories.bert.prediction import PredictionConfig
@@ -119,12 +119,12 @@ class HumobConfig(Section):
 
     def bert(self) -> BertConfig:
         """Give the network's configuration: the preset, and what goes over it."""
-        reads = (
-            {}
-            if self.place_vectors is None
-            else {
+        own = {"days": self.days, **self.network}
+        if self.place_vectors is not None:
+            own = {
                 "place_features_size": self.place_vectors.dim,
                 "location_input": "both",
+                **own,
             }
-        )
-        return bert_preset(self.preset, **{"days": self.days} | reads | self.network)
+        preset = bert_preset(self.preset).model_dump()
+        return validate_settings(preset | own, "network", BertConfig)
