@@ -24,7 +24,7 @@ ORDER = [
     ],
     *["tables", "tokens", "sources", "graph", "line", "modalities", "training"],
     *["encoder", "embeddings", "distill", "baselines", "benchmark", "trajectories"],
-    *["explore", "pipeline", "experiments", "cli"],
+    *["explore", "publish", "serve", "pipeline", "experiments", "cli"],
 ]
 SLOW = ["torch", "pandas", "numba", "lightgbm", "sklearn", "scipy"]
 

@@ -176,3 +176,21 @@ def test_bad_vectors_are_refused():
     vectors[3, 2] = np.nan
     with pytest.raises(MoraError, match="40 vectors, 1 of them not finite"):
         evaluate_task(numbers(label), {"head": VectorHead(vectors)})
+
+
+def test_rows_that_may_not_be_tested_are_fitted_on_in_every_split():
+    _, label = planted()
+    seen = []
+
+    class Told(TrainingMean):
+        def fit_predict(self, task, train, test, seed):
+            seen.append((train, test))
+            return super().fit_predict(task, train, test, seed)
+
+    tested = np.arange(150, 200)
+    evaluate_task(numbers(label), {"told": Told()}, repeats=2, tested=tested)
+    for train, test in seen:
+        assert np.isin(np.arange(150), train).all()
+        assert np.isin(test, tested).all()
+        assert len(test) == 10
+        assert len(np.intersect1d(train, test)) == 0

@@ -7,15 +7,16 @@ import torch
 from tests.periodic_users import MINUTES, make_steps, periodic_users
 
 from mora.errors import MissingFileError, MoraError, TableError
+from mora.personal import MARKER
 from mora.tables.visits import hash_users
 from mora.trajectories.raw.inputs import make_inputs
 from mora.trajectories.raw.network import make_network
 from mora.trajectories.raw.presets import raw_preset
 from mora.trajectories.raw.user_vectors import (
-    MARKER,
     VECTORS,
     embed_users,
     mean_state,
+    pool_states,
     read_user_vectors,
     write_user_vectors,
 )
@@ -43,6 +44,23 @@ def test_mean_by_hand():
 def test_nobody_counted_gives_the_mean_of_all():
     states = torch.tensor([[[1.0], [3.0]]])
     assert mean_state(states, torch.tensor([[False, False]])).tolist() == [[2.0]]
+
+
+def test_mean_and_deviation_by_hand():
+    states = torch.tensor([[[1.0], [5.0], [9.0]]])
+    counted = torch.tensor([[True, True, False]])
+    assert pool_states(states, counted, "mean_std").tolist() == [[3.0, 2.0]]
+    assert pool_states(states, counted).tolist() == [[3.0]]
+    assert pool_states(states[:, :1], None, "mean_std").tolist() == [[1.0, 0.0]]
+
+
+def test_pooling_changes_the_vectors_and_the_file(tmp_path):
+    made, steps = network(), periodic_users(4)
+    both = embed_users(made, steps, pooling="mean_std")
+    np.testing.assert_allclose(both[:, :32], embed_users(made, steps), rtol=1e-5)
+    assert (both[:, 32:] > 0).all()
+    write_user_vectors(made, steps, tmp_path, SALT, pooling="mean_std")
+    assert read_user_vectors(tmp_path)[1].shape == (4, 64)
 
 
 @pytest.mark.parametrize("known_only", [False, True])

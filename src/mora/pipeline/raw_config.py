@@ -1,8 +1,9 @@
 """What `mora raw` is told: trajectories, a network, how it is trained and judged."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mora.config import TableInput, TrainingConfig
 from mora.config.section import Section
@@ -63,6 +64,22 @@ class RegionsConfig(Section):
     min_users: int = Field(2, ge=1)
 
 
+class HeadsConfig(Section):
+    """How labels are read from the vectors of users.
+
+    Attributes:
+        vectors: ``mean`` of the states as in the paper, or ``mean_std``: their standard
+            deviation as well.
+        fitted_on: users whose labels the heads are fitted on: some of the ``unseen``
+            ones, or ``all`` but those whom a split tests. Tested are unseen ones only.
+        repeats: splits on which the heads are judged.
+    """
+
+    vectors: Literal["mean", "mean_std"] = "mean"
+    fitted_on: Literal["unseen", "all"] = "unseen"
+    repeats: int = Field(10, ge=2)
+
+
 class RawRunConfig(Section):
     """Everything `mora raw` is told.
 
@@ -80,10 +97,10 @@ class RawRunConfig(Section):
         pretraining: of the network: forecast the next point, contrast two views of a
             user, or ``none``: it stays as drawn.
         contrastive: views, for ``pretraining: contrastive``.
-        training: of the loop.
+        training: of the loop; what is not set is the paper's.
+        heads: that read labels from vectors.
         regions: whose vectors are made.
         horizon: steps forecast ahead; 10 of 15 minutes are the paper's 2.5 hours.
-        repeats: splits on which the heads are judged.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -98,9 +115,26 @@ class RawRunConfig(Section):
     pretraining: Literal["forecast", "contrastive", "none"] = "forecast"
     contrastive: ContrastiveConfig = ContrastiveConfig()
     training: TrainingConfig = RAW_TRAINING
+    heads: HeadsConfig = HeadsConfig()
     regions: RegionsConfig = RegionsConfig()
     horizon: int = Field(10, ge=1)
-    repeats: int = Field(10, ge=2)
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _over_the_papers(cls, given: Any) -> Any:
+        if isinstance(given, Mapping):
+            return {**RAW_TRAINING.model_dump(), **given}
+        return given
+
+    @model_validator(mode="after")
+    def _check_network(self) -> "RawRunConfig":
+        self.raw()  # a wrong size or option is told before anything is read
+        if self.horizon >= self.steps.length:
+            raise ValueError(
+                f"horizon {self.horizon} of {self.steps.length} steps; expected a "
+                f"horizon that leaves a history"
+            )
+        return self
 
     def raw(self) -> RawConfig:
         """Give the network's configuration: the preset, and what goes over it."""

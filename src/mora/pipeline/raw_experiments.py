@@ -12,8 +12,9 @@ import numpy as np
 from mora.config.loading import merge
 from mora.errors import ConfigError
 from mora.pipeline.display import Display
-from mora.pipeline.raw import OURS, RawRun
+from mora.pipeline.raw import RawRun
 from mora.pipeline.raw_config import RawRunConfig
+from mora.pipeline.raw_scores import OURS
 from mora.trajectories.generator.trace_config import TRACE_SETTINGS
 
 Changes = Mapping[str, Any]

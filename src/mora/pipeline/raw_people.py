@@ -39,11 +39,15 @@ class People:
     def task(self, name: str, rows: Shaped[np.ndarray, " kept"]) -> LabelTask:
         """Give one label of some users as a task.
 
+        Yes or no, text, and numbers of which there are two are classes.
+
         Raises:
             MoraError: if too few of them have the label, or all the same.
         """
         values = self.labels[name][rows]
-        return LabelTask(name, values, "classes" if values.dtype == bool else "numbers")
+        known = values[~pd.isna(values)]
+        numbers = values.dtype.kind in "iuf" and len(np.unique(known)) != 2
+        return LabelTask(name, values, "numbers" if numbers else "classes")
 
 
 def read_people(config: RawRunConfig) -> People:

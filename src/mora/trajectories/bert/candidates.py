@@ -25,10 +25,13 @@ class CandidateConfig(Section):
             too; 0 for the visited ones alone.
         prior_floor: share of the past weight at which a place has a prior of log(2);
             see :func:`mora.trajectories.bert.inputs.log_prior`.
+        histograms: ways to weigh past visits. The network has a prior from each, and
+            mixes them event by event; ``beta`` plays no part.
     """
 
     neighbour_cells: float = Field(0.0, ge=0)
     prior_floor: float = Field(0.01, gt=0)
+    histograms: tuple[MedoidOptions, ...] = Field((MedoidOptions(),), min_length=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +41,11 @@ class Candidates:
     Attributes:
         locations: of each window, ascending; :data:`NO_CANDIDATE` fills up.
         shares: of the user's past weight that each candidate has at each event to
-            come; 0 for one that was not visited.
+            come, by each histogram; 0 for one that was not visited.
     """
 
     locations: Int[np.ndarray, "windows candidates"]
-    shares: Float[np.ndarray, "windows predict candidates"]
+    shares: Float[np.ndarray, "windows predict candidates histograms"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +55,12 @@ class CandidateFinder:
     Attributes:
         vocabulary: its places can be candidates.
         slots_a_day: slots that a day has.
-        config: how far around visited places to look.
-        options: of the weights of past visits.
+        config: how far around visited places to look, and how to weigh past visits.
     """
 
     vocabulary: Vocabulary
     slots_a_day: int
     config: CandidateConfig
-    options: MedoidOptions | None = None
 
     @cached_property
     def neighbours(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -85,11 +86,14 @@ class CandidateFinder:
         """
         past = self._past(windows, rows)
         wanted = self._wanted(windows, rows)
-        length = windows.predict_length
+        length, histograms = windows.predict_length, self.config.histograms
         if len(past) == 0:
             empty = np.full((len(rows), 1), NO_CANDIDATE)
-            return Candidates(empty, np.zeros((len(rows), length, 1)))
-        weighted = histogram_weights(past, wanted, self.options)
+            nothing = np.zeros((len(rows), length, 1, len(histograms)))
+            return Candidates(empty, nothing)
+        # All have the same cells in the same order: those that were visited.
+        by_histogram = [histogram_weights(past, wanted, each) for each in histograms]
+        weighted = by_histogram[0]
         first_events = np.arange(len(rows)) * length
         starts, ends = (weighted.offsets[first_events + i] for i in (0, 1))
         cells = _ranges(starts, ends - starts)
@@ -98,11 +102,13 @@ class CandidateFinder:
         locations, column = _table(
             window, self.vocabulary.encode(token), len(rows), len(self.vocabulary)
         )
-        shares = np.zeros((len(rows) * length, locations.shape[1]))
+        entries = (len(rows) * length, locations.shape[1], len(histograms))
+        shares = np.zeros(entries)
         event = np.repeat(np.arange(len(rows) * length), np.diff(weighted.offsets))
         location = self.vocabulary.encode(weighted.tokens)
-        shares[event, column(event // length, location)] = weighted.weights
-        return Candidates(locations, shares.reshape(len(rows), length, -1))
+        weights = np.column_stack([each.weights for each in by_histogram])
+        shares[event, column(event // length, location)] = weights
+        return Candidates(locations, shares.reshape(len(rows), length, *entries[1:]))
 
     def _past(self, windows: Windows, rows: Int[np.ndarray, " batch"]) -> Events:
         """Give the known events of each window, as if each were a user."""

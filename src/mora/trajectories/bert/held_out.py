@@ -74,8 +74,8 @@ def validation_windows(reader: EventReader, held_out: HeldOut) -> Windows:
         held_out: users and days.
 
     Returns:
-        Windows whose histories are what really happened, as in training; the last of a
-        user may be short.
+        Windows whose histories are what really happened, as in training; with gaps,
+        what happened before the held-out days. The last of a user may be short.
     """
     joined, asked = join_events(held_out.history, held_out.wanted)
     late, vocabulary = joined.masked(), reader.vocabulary
@@ -87,7 +87,10 @@ def validation_windows(reader: EventReader, held_out: HeldOut) -> Windows:
     number = np.arange(blocks.sum()) - np.repeat(np.cumsum(blocks) - blocks, blocks)
     target = np.repeat(joined.offsets[1:] - asked, blocks) + number * length
     columns = build_columns(joined, location)
-    return windows_at(columns, target, reader.network, reader.windows)
+    known_end = np.repeat(joined.offsets[1:] - asked, blocks)
+    if not reader.windows.gap_events:
+        known_end = target  # the history is what really happened, as in training
+    return windows_at(columns, target, reader.network, reader.windows, known_end)
 
 
 def _keep_but(

@@ -49,7 +49,8 @@ class EventInputs:
         candidates: ids of the locations that a window may answer, none twice in a row;
             :data:`NO_CANDIDATE` fills up.
         prior: log weight of each candidate at each event to come, above that of any
-            other location (see :func:`log_prior`): those have 0.
+            other location (see :func:`log_prior`): those have 0. One for each way to
+            weigh the past.
         place_features: features of every location, in the order of the ids. Another
             city is another table.
     """
@@ -60,7 +61,7 @@ class EventInputs:
     history_padding: Bool[Tensor, "batch history"] | None = None
     future_padding: Bool[Tensor, "batch predict"] | None = None
     candidates: Int[Tensor, "batch candidates"] | None = None
-    prior: Float[Tensor, "batch predict candidates"] | None = None
+    prior: Float[Tensor, "batch predict candidates histograms"] | None = None
     place_features: Float[Tensor, "locations features"] | None = None
 
     def __len__(self) -> int:
@@ -90,8 +91,8 @@ class EventInputs:
 
 
 def log_prior(
-    weights: Float[Tensor, "batch predict candidates"], floor: float
-) -> Float[Tensor, "batch predict candidates"]:
+    weights: Float[Tensor, "batch predict candidates *histograms"], floor: float
+) -> Float[Tensor, "batch predict candidates *histograms"]:
     """Give log weights above those of a place that was never visited, log(1 + w/floor).
 
     Args:
@@ -174,6 +175,9 @@ def _check_sizes(inputs: EventInputs, config: BertConfig) -> None:
         ("history events", inputs.history_locations.shape[1], config.input_seq_length),
         ("future events", inputs.future_features.shape[1], config.predict_seq_length),
     ]
+    if config.prior and inputs.prior is not None:
+        histograms = (inputs.prior.shape[3], config.prior_histograms)
+        sizes.append(("histograms in the prior", *histograms, True))
     if places is not None and config.needs_place_features:
         width = config.place_features_size
         sizes.append(("columns of place features", places.shape[1], width, True))

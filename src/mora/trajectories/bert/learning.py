@@ -118,7 +118,11 @@ def _learn(
     )
     visited = held_out.training.token
     vocabulary = build_vocabulary(events.tokens, visited, config.vocabulary)
-    network = config.network.model_copy(update={"num_location_ids": len(vocabulary)})
+    sizes = {
+        "num_location_ids": len(vocabulary),
+        "prior_histograms": len(config.candidates.histograms),
+    }
+    network = config.network.model_copy(update=sizes)
     reader = EventReader(
         network,
         config.windows,

@@ -71,7 +71,19 @@ class MobilityBERT(nn.Module):
         else:
             self.place_output = nn.Linear(config.place_features_size, size)
         if config.prior:
+            self._begin_as_the_prior()
             self.prior_scale = nn.Parameter(torch.ones(()))
+            if config.prior_histograms > 1:
+                self.prior_gate = nn.Linear(size, config.prior_histograms)
+                nn.init.zeros_(self.prior_gate.weight)
+                nn.init.zeros_(self.prior_gate.bias)
+
+    def _begin_as_the_prior(self) -> None:
+        """Let the network add nothing to its prior before it has learned something."""
+        table = self.config.location_output == "table"
+        last = self.output_projection if table else self.place_output
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def forward(self, inputs: EventInputs) -> Float[Tensor, "batch predict locations"]:
         """Give the logits of every location at every event to predict.
@@ -102,12 +114,22 @@ class MobilityBERT(nn.Module):
         states, balance = self._read_out(self.encode(inputs), inputs.future_padding)
         logits = self._scores(states, inputs)
         if self.config.prior:
-            logits = add_prior(
-                logits, inputs.candidates, inputs.prior, self.prior_scale
-            )
+            prior = self._mix_priors(states, inputs.prior)
+            logits = add_prior(logits, inputs.candidates, prior, self.prior_scale)
         if self.config.restrict_to_candidates:
             logits = restrict(logits, inputs.candidates)
         return logits, self.config.balance_weight * balance
+
+    def _mix_priors(
+        self,
+        states: Float[Tensor, "batch predict hidden"],
+        prior: Float[Tensor, "batch predict candidates histograms"],
+    ) -> Float[Tensor, "batch predict candidates"]:
+        """Give the log of the mixture of the weights, as the gate mixes each event."""
+        if self.config.prior_histograms == 1:
+            return prior[..., 0]
+        shares = self.prior_gate(states).log_softmax(dim=-1)
+        return torch.logsumexp(prior + shares[:, :, None, :], dim=-1)
 
     def encode(self, inputs: EventInputs) -> Float[Tensor, "batch predict hidden"]:
         """Give the last states of BERT at the events to predict."""

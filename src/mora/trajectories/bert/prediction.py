@@ -47,7 +47,8 @@ def predict_events(
     """Predict where users are at given times.
 
     Source: released ST-MoE-BERT code: the network answers ``predict_seq_length`` events
-    at once, which then are the newest events of the history of the next ones.
+    at once, which then are the newest events of the history of the next ones; a network
+    that was trained with gaps (``gap_events``) sees what is known alone.
 
     Args:
         trained: network and vocabulary.

@@ -45,7 +45,10 @@ class BertConfig(Section):
         padding_mask: no event attends to padding.
         top_k: experts that serve an event; None for all, weighed by the gate.
         balance_weight: of the loss that spreads events over the experts; 0 for none.
-        prior: add the given log weights, times a learned scale, to the logits.
+        prior: add the given log weights, times a learned scale, to the logits. The
+            output layer then begins at zero: the untrained network is its prior.
+        prior_histograms: ways to weigh the past in the given log weights; where there
+            are more than one, each event has its own mixture of them.
         restrict_to_candidates: locations that are no candidates cannot be answered.
         location_input: what an event knows of its location: the learned vector of its
             id, the projected features of the place, or the sum of both. A network with
@@ -81,6 +84,7 @@ class BertConfig(Section):
     top_k: int | None = Field(None, ge=1)
     balance_weight: float = Field(0.0, ge=0)
     prior: bool = False
+    prior_histograms: int = Field(1, ge=1)
     restrict_to_candidates: bool = False
     location_input: Literal["table", "features", "both"] = "table"
     location_output: Literal["table", "features"] = "table"

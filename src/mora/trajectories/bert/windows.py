@@ -28,12 +28,18 @@ class WindowConfig(Section):
             leaves out users with fewer than ``history_length``.
         repeat_target_users: how often a window of a user with masked events counts;
             2 in the released code.
+        gap_events: events between the history and the first predicted one in training,
+            at most; the windows of a user have 0, ``predict_length``, twice as many
+            and so on. 0 as released: the network then always predicts what comes right
+            after its history, its own answers in it. With gaps it learns to look ahead
+            as far as it will have to, and predicts all from what is known.
     """
 
     window_stride: int = Field(50, ge=1)
     look_back_days: int | None = Field(None, ge=1)
     minimum_history: int = Field(1, ge=1)
     repeat_target_users: int = Field(1, ge=1)
+    gap_events: int = Field(0, ge=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +125,9 @@ class Windows:
     Attributes:
         columns: the events.
         first: first row that the history of each window may hold.
-        target: first row that is predicted; the history ends before it.
+        target: first row that is predicted.
+        history_end: row after the last of the history; ``target`` unless there is a
+            gap.
         known_end: row after the last whose place is recorded, not predicted.
         end: row after the last that may be predicted: the end of the user's events.
         history_length: events of history, padding included.
@@ -129,6 +137,7 @@ class Windows:
     columns: EventColumns
     first: Int[np.ndarray, " windows"]
     target: Int[np.ndarray, " windows"]
+    history_end: Int[np.ndarray, " windows"]
     known_end: Int[np.ndarray, " windows"]
     end: Int[np.ndarray, " windows"]
     history_length: int
@@ -144,7 +153,7 @@ class Windows:
             windows: positions among the windows, repeats allowed.
         """
         target = self.target[windows, None]
-        history = target + np.arange(-self.history_length, 0)
+        history = self.history_end[windows, None] + np.arange(-self.history_length, 0)
         future = target + np.arange(self.predict_length)
         seen = history >= self.first[windows, None]
         known = future < self.end[windows, None]
@@ -220,8 +229,10 @@ def build_windows(
     users = np.flatnonzero(enough)
     repeats = np.where(target_users[users] > 0, config.repeat_target_users, 1)
     target, windows = _targets(known.offsets[users], counts[users], network, config)
-    target = np.repeat(target, np.repeat(repeats, windows))
-    return windows_at(columns, target, network, config), skipped
+    ends = target - _gaps(target, known.offsets[users], windows, network, config)
+    repeats = np.repeat(repeats, windows)
+    target, ends = np.repeat(target, repeats), np.repeat(ends, repeats)
+    return windows_at(columns, target, network, config, ends), skipped
 
 
 def windows_at(
@@ -238,8 +249,10 @@ def windows_at(
         target: first row to predict of each window.
         network: how many events it sees and predicts.
         config: how many days the history may reach back.
-        known_end: row after the last recorded place, if it is not ``target``.
+        known_end: row after the last recorded place, if it is not ``target``. With
+            gaps the history ends there; without, what was answered since is part of it.
     """
+    known_end = target if known_end is None else known_end
     user = columns.user[target].astype(np.int64)
     first = columns.offsets[user]
     if config.look_back_days is not None and len(target):
@@ -251,7 +264,8 @@ def windows_at(
         columns,
         first,
         target,
-        target if known_end is None else known_end,
+        known_end if config.gap_events else target,
+        known_end,
         columns.offsets[user + 1],
         network.input_seq_length,
         network.predict_seq_length,
@@ -270,3 +284,19 @@ def _targets(
     windows = (longest - before) // config.window_stride + 1
     number = np.arange(windows.sum()) - np.repeat(np.cumsum(windows) - windows, windows)
     return np.repeat(start + before, windows) + number * config.window_stride, windows
+
+
+def _gaps(
+    target: Int[np.ndarray, " windows"],
+    start: Int[np.ndarray, " users"],
+    windows: Int[np.ndarray, " users"],
+    network: BertConfig,
+    config: WindowConfig,
+) -> Int[np.ndarray, " windows"]:
+    """Give the events between history and target: longer from window to window.
+
+    They never leave fewer than ``minimum_history`` events of the user before them.
+    """
+    number = np.arange(len(target)) - np.repeat(np.cumsum(windows) - windows, windows)
+    gap = number * network.predict_seq_length % (config.gap_events + 1)
+    return np.minimum(gap, target - np.repeat(start, windows) - config.minimum_history)

@@ -215,6 +215,7 @@ def evaluate_task(
     test_share: float = 0.2,
     repeats: int = 5,
     seed: int = 0,
+    tested: Rows | None = None,
 ) -> list[TaskScore]:
     """Score predictors on the same splits.
 
@@ -224,12 +225,14 @@ def evaluate_task(
         test_share: part of the rows that tests, in (0, 1).
         repeats: splits, each with its own seed of the heads, >= 1.
         seed: of the splits and heads.
+        tested: rows that may be on the test side; all others with a label are fitted
+            on in every split. By default all may.
 
     Returns:
         A score for each predictor and metric: accuracy and balanced accuracy of
         classes; Pearson correlation, MAE and RMSE of numbers.
     """
-    splits = task.splits(test_share, repeats, seed)
+    splits = _splits(task, tested, test_share, repeats, seed)
     scores = []
     for model, predictor in predictors.items():
         measured = [
@@ -245,6 +248,23 @@ def evaluate_task(
             for metric in measured[0]
         ]
     return scores
+
+
+def _splits(
+    task: LabelTask, tested: Rows | None, test_share: float, repeats: int, seed: int
+) -> list[Split]:
+    """Divide the rows that may be tested; the others are always fitted on."""
+    if tested is None:
+        return task.splits(test_share, repeats, seed)
+    shown = np.isin(np.arange(len(task.labels)), tested)
+    known = task.known()
+    labels = np.where(shown, task.labels, None)
+    always = np.flatnonzero(known & ~shown)
+    own = LabelTask(task.name, labels, task.kind, task.groups)
+    return [
+        (np.sort(np.concatenate([always, train])), test)
+        for train, test in own.splits(test_share, repeats, seed)
+    ]
 
 
 def measure(

@@ -1,7 +1,8 @@
-"""One vector a user: the mean of the states along the trajectory."""
+"""One vector a user: what the states along the trajectory have in common."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -11,13 +12,16 @@ from jaxtyping import Bool, Float, Float32, UInt64
 from torch import Tensor
 
 from mora.errors import MissingFileError, MoraError
+from mora.personal import mark_personal
 from mora.progress import Progress, silent
 from mora.tables.visits import hash_users
 from mora.trajectories.raw.inputs import make_inputs, require_fit
 from mora.trajectories.raw.network import RawNetwork
 from mora.trajectories.raw.steps import Steps
 
-VECTORS, MARKER = "user_vectors.parquet", "PERSONAL"
+UserPooling: TypeAlias = Literal["mean", "mean_std"]
+
+VECTORS = "user_vectors.parquet"
 NOTE = """The vectors in this folder are personal data: one row describes how one person
 moves. The users' ids are keyed hashes, and the rows are in the order of the hashes;
 who has the trajectories can still tell who is who. Do not publish them. Pool them over
@@ -48,13 +52,38 @@ def mean_state(
     return (states * weight).sum(dim=1) / weight.sum(dim=1)
 
 
+def pool_states(
+    states: Float[Tensor, "users steps width"],
+    counted: Bool[Tensor, "users steps"] | None = None,
+    pooling: UserPooling = "mean",
+) -> Float[Tensor, "users columns"]:
+    """Make one vector of the states of each user.
+
+    Args:
+        states: of at least one step.
+        counted: which steps count; by default all.
+        pooling: ``mean`` as in the paper; ``mean_std`` puts the standard deviation of
+            the states behind it, for a mean does not tell one who stays in the middle
+            from one who goes to and fro.
+
+    Returns:
+        ``width`` columns, or twice as many. The deviation of a single step is 0.
+    """
+    mean = mean_state(states, counted)
+    if pooling == "mean":
+        return mean
+    variance = mean_state((states - mean[:, None]) ** 2, counted)
+    return torch.cat([mean, variance.sqrt()], dim=1)
+
+
 def embed_users(
     network: RawNetwork,
     steps: Steps,
     *,
     known_only: bool = False,
+    pooling: UserPooling = "mean",
     batch_users: int = 64,
-) -> Float32[np.ndarray, "users width"]:
+) -> Float32[np.ndarray, "users columns"]:
     """Give every user's vector.
 
     Args:
@@ -62,6 +91,7 @@ def embed_users(
         steps: of the users.
         known_only: average over the steps at which a user was seen; else over all, as
             in the paper.
+        pooling: of the states, see :func:`pool_states`.
         batch_users: how many are in memory at a time; changes nothing else.
 
     Returns:
@@ -70,7 +100,7 @@ def embed_users(
     Raises:
         MoraError: if the steps do not fit the network.
     """
-    pieces = _vectors_in_pieces(network, steps, known_only, batch_users)
+    pieces = _vectors_in_pieces(network, steps, known_only, pooling, batch_users)
     return np.concatenate(list(pieces))
 
 
@@ -81,6 +111,7 @@ def write_user_vectors(
     salt: bytes,
     *,
     known_only: bool = False,
+    pooling: UserPooling = "mean",
     batch_users: int = 64,
     progress: Progress = silent,
 ) -> Path:
@@ -95,6 +126,7 @@ def write_user_vectors(
         folder: made if it is missing.
         salt: secret of the run, see :func:`~mora.tables.visits.hash_users`.
         known_only: as in :func:`embed_users`.
+        pooling: as in :func:`embed_users`.
         batch_users: as in :func:`embed_users`.
         progress: told the users done and all of them.
 
@@ -108,11 +140,11 @@ def write_user_vectors(
     hashed = hash_users(steps.users, salt)
     order = np.argsort(hashed)
     pieces = _vectors_in_pieces(
-        network, steps.take_users(order), known_only, batch_users
+        network, steps.take_users(order), known_only, pooling, batch_users
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARKER).write_text(NOTE)
-    kind = pa.list_(pa.float32(), network.config.width)
+    mark_personal(folder, NOTE)
+    columns = network.config.width * (2 if pooling == "mean_std" else 1)
+    kind = pa.list_(pa.float32(), columns)
     schema = pa.schema([("user", pa.uint64()), ("vector", kind)])
     part, done = folder / f"{VECTORS}.part", 0
     with pq.ParquetWriter(part, schema) as file:
@@ -127,7 +159,7 @@ def write_user_vectors(
 
 def read_user_vectors(
     folder: Path,
-) -> tuple[UInt64[np.ndarray, " users"], Float32[np.ndarray, "users width"]]:
+) -> tuple[UInt64[np.ndarray, " users"], Float32[np.ndarray, "users columns"]]:
     """Read hashed users and their vectors, in ascending order of the hashes.
 
     Raises:
@@ -141,8 +173,12 @@ def read_user_vectors(
 
 
 def _vectors_in_pieces(
-    network: RawNetwork, steps: Steps, known_only: bool, batch_users: int
-) -> Iterator[Float32[np.ndarray, "piece width"]]:
+    network: RawNetwork,
+    steps: Steps,
+    known_only: bool,
+    pooling: UserPooling,
+    batch_users: int,
+) -> Iterator[Float32[np.ndarray, "piece columns"]]:
     """Check before the first piece is asked for, then embed one piece at a time."""
     if batch_users < 1:
         raise MoraError(f"batch_users is {batch_users}; expected at least 1.")
@@ -150,7 +186,10 @@ def _vectors_in_pieces(
     network.eval()
     return (
         _vectors(
-            network, steps.take_users(slice(first, first + batch_users)), known_only
+            network,
+            steps.take_users(slice(first, first + batch_users)),
+            known_only,
+            pooling,
         )
         for first in range(0, len(steps), batch_users)
     )
@@ -158,10 +197,11 @@ def _vectors_in_pieces(
 
 @torch.no_grad()
 def _vectors(
-    network: RawNetwork, steps: Steps, known_only: bool
-) -> Float32[np.ndarray, "users width"]:
+    network: RawNetwork, steps: Steps, known_only: bool, pooling: UserPooling
+) -> Float32[np.ndarray, "users columns"]:
     inputs = make_inputs(steps, network.config)
     weight = network.position.weight
     inputs = inputs.to(weight.device, weight.dtype)
     counted = inputs.known if known_only else None
-    return mean_state(network.states(*inputs), counted).float().cpu().numpy()
+    vectors = pool_states(network.states(*inputs), counted, pooling)
+    return vectors.float().cpu().numpy()
