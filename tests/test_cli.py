@@ -54,7 +54,11 @@ def test_run_says_what_it_does(mora, config, tmp_path):
 def test_a_stage_does_the_stages_before_it(mora, config, tmp_path):
     status, out, _ = mora("line", config, "--folder", tmp_path)
     assert status == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["graph", "line"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "config.json",
+        "graph",
+        "line",
+    ]
     assert "LINE pre-encoding\n  done in" in out
 
 

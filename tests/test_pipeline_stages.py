@@ -157,7 +157,11 @@ def test_two_files_that_change_places_are_noticed(tmp_path):
 def test_until_ends_after_that_stage(finished, tmp_path):
     config = settings(finished / "city")
     assert run(config, folder=tmp_path, until="line") is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["graph", "line"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "config.json",
+        "graph",
+        "line",
+    ]
     with pytest.raises(MoraError, match=r"stage 'trane'; expected one of graph, line"):
         run(config, folder=tmp_path, until="trane")
 

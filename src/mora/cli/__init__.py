@@ -1,14 +1,34 @@
-"""The command line: runs, benchmark, experiments, report, humob, raw."""
+"""The command line: runs, benchmark, experiments, report, encoder, humob ..."""
 
 import sys
 
 import typer
 
-from mora.cli import benchmark, experiments, humob, raw, reports, runs
+from mora.cli import (
+    benchmark,
+    coordinates,
+    experiments,
+    humob,
+    raw,
+    reports,
+    runs,
+    sharing,
+)
 from mora.cli.app import app
 from mora.errors import MoraError
 
-__all__ = ["app", "benchmark", "experiments", "humob", "main", "raw", "reports", "runs"]
+__all__ = [
+    "app",
+    "benchmark",
+    "coordinates",
+    "experiments",
+    "humob",
+    "main",
+    "raw",
+    "reports",
+    "runs",
+    "sharing",
+]
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,10 @@ from mora.cli.options import (
     print_json,
     split_names,
 )
+
+if TYPE_CHECKING:
+    from mora.embeddings import Embeddings
+    from mora.pipeline.display import Display
 
 
 @app.command("experiment")
@@ -48,11 +52,20 @@ def experiment_command(
     if listed or name is None:
         for key, maker in EXPERIMENTS.items():
             typer.echo(f"{key:12} {(maker.__doc__ or '').splitlines()[0]}")
+        typer.echo("distill      Depth and width of the distilled encoder.")
         return
     settings = load_config(config_or_default(config))
     home = Path(folder or settings.folder or Path("runs") / settings.name)
     display = Display() if as_json else Terminal()
     try:
+        if name == "distill":
+            _distill(
+                run(settings, folder=home, until="embed", display=display),
+                home,
+                seeds or 3,
+                display,
+            )
+            return
         run(settings, folder=home, until="features", display=display)
         study = make_experiment(name, settings, home)
         if variants is not None:
@@ -76,3 +89,19 @@ def experiment_command(
         return
     display.say("\n" + to_markdown(outcome))
     display.say(f"wrote {', '.join(file.name for file in written)} in {outcome.folder}")
+
+
+def _distill(
+    embeddings: "Embeddings | None", home: Path, seeds: int, display: "Display"
+) -> None:
+    """Distil a run into networks of several depths and widths."""
+    from mora.distill.sweep import depth_and_width
+
+    assert embeddings is not None
+    with display.bar("Distilling", "runs") as progress:
+        found = depth_and_width(
+            embeddings, home / "experiments" / "distill", seeds=seeds, progress=progress
+        )
+    written = found.write(home / "experiments" / "distill")
+    display.say("\n" + found.to_markdown())
+    display.say(f"wrote {', '.join(str(file) for file in written)}")

@@ -15,7 +15,7 @@ from mora.explore.explorer_run import (
 from mora.modalities.poi import clean_text, count_values
 from mora.pipeline.benchmarking import diagnose_all
 from mora.pipeline.inputs import RunContext
-from mora.pipeline.mapping import _place_names
+from mora.pipeline.mapping import place_names
 from mora.pipeline.mobility import read_mobility
 from mora.pipeline.models import run_vectors
 from mora.pipeline.rows import read_modality, token_of_rows
@@ -50,7 +50,7 @@ def gather_explorer_run(
         found,
         name=context.config.name,
         notes=list(context.config.notes),
-        names=_place_names(context, tokens),
+        names=place_names(context, tokens),
         inside=_inside(context, tokens),
         columns={**columns, **found.columns},
     )

@@ -18,6 +18,7 @@ import pandas as pd
 from mora.errors import RunError
 
 MANIFEST = "manifest.json"
+CONFIG = "config.json"  # what the run was last told
 STARTED = "started.json"
 LAYOUT = 4  # of the files in a run folder; another number makes every stage stale
 PACKAGES = ("mora", "numpy", "torch", "numba", "lightgbm", "h3ronpy", "pyarrow")

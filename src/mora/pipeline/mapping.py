@@ -18,7 +18,7 @@ from mora.tokens import Tokens
 
 def check_map(context: RunContext) -> None:
     """Refuse a table of names that could not be used."""
-    _place_names(context, read_mobility(context.folder / "graph").tokens)
+    place_names(context, read_mobility(context.folder / "graph").tokens)
 
 
 def run_map(context: RunContext, _folder: Path) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def run_map(context: RunContext, _folder: Path) -> dict[str, Any]:
         title=context.config.name,
         notes=context.config.notes,
         layers=_layers(context, mobility),
-        labels=_place_names(context, mobility.tokens),
+        labels=place_names(context, mobility.tokens),
         scores=_score_rows(report),
         similar=context.config.map.similar,
     )
@@ -62,7 +62,7 @@ def _layers(context: RunContext, mobility: Mobility) -> dict[str, np.ndarray]:
     return layers
 
 
-def _place_names(context: RunContext, tokens: Tokens) -> list[str] | None:
+def place_names(context: RunContext, tokens: Tokens) -> list[str] | None:
     """Give each token the first name that the configured table has for it."""
     table = context.config.map.names
     if table is None:

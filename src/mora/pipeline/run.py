@@ -16,7 +16,7 @@ from mora.embeddings import Embeddings, read_embeddings
 from mora.errors import ConfigError, MoraError, RunError
 from mora.memory import peak_mb, reset_peak
 from mora.pipeline.display import Display
-from mora.pipeline.folder import LAYOUT, StageFolder, fingerprint
+from mora.pipeline.folder import CONFIG, LAYOUT, StageFolder, fingerprint, write_json
 from mora.pipeline.inputs import RunContext, checksums, names_file
 from mora.pipeline.learning import check_line, check_modalities
 from mora.pipeline.spark.session import check_engine
@@ -96,7 +96,10 @@ def run(
     with joined_processes(settings.training.devices) as processes:
         if processes.rank > 0:
             return _take_part(context, stages, processes)
-        _lead(context, _plan(context, stages), processes, reuse)
+        jobs = _plan(context, stages)
+        path.mkdir(parents=True, exist_ok=True)
+        write_json(path / CONFIG, settings.model_dump(mode="json"))
+        _lead(context, jobs, processes, reuse)
     product = path / "embeddings.parquet"
     return read_embeddings(product) if len(stages) > names.index("embed") else None
 

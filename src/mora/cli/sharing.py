@@ -1,0 +1,122 @@
+"""Subcommands that share a run: publish, search, serve, explore."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mora.cli.app import app
+from mora.cli.options import Json, print_json, stoppable
+
+Run = Annotated[Path, typer.Argument(help="Folder of a finished run, runs/NAME.")]
+Count = Annotated[int, typer.Option("--count", "-k", min=1, help="How many places.")]
+
+
+@app.command("publish")
+@stoppable
+def publish_command(
+    run: Run,
+    to: Annotated[Path, typer.Option(help="The new folder.")],
+    config: Annotated[
+        Path, typer.Option(help="YAML: licence, period, thresholds, limits.")
+    ],
+    encoder: Annotated[
+        Path | None, typer.Option(help="A distilled encoder of this run.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what was published before.")
+    ] = False,
+) -> None:
+    """Write a folder fit for a model hub: weights, card, checksums, privacy report."""
+    from mora.config import load_section
+    from mora.pipeline.display import Terminal
+    from mora.publish.config import PublishConfig
+    from mora.publish.folder import publish
+
+    display, settings = Terminal(), load_section(config, PublishConfig)
+    with display.bar("Distilling", "steps") as progress:
+        done = publish(
+            run, to, settings, encoder=encoder, force=force, progress=progress
+        )
+    display.say(f"wrote {to}")
+    if done.attacks is not None:
+        display.say(done.attacks.verdict())
+
+
+@app.command("search")
+def search_command(
+    run: Run,
+    text: Annotated[str, typer.Argument(help="What places are about, in words.")],
+    count: Count = 10,
+    as_json: Json = False,
+) -> None:
+    """Search in words: rank the places that a text is about."""
+    from mora.pipeline.searching import search_words
+
+    _show(search_words(run, text, count), as_json)
+
+
+@app.command("similar")
+def similar_command(
+    run: Run,
+    place: Annotated[list[str], typer.Option(help="Be like this place; repeatable.")],
+    unlike: Annotated[
+        list[str] | None, typer.Option(help="Be unlike this one; repeatable.")
+    ] = None,
+    within: Annotated[
+        str | None, typer.Option(help="west,south,east,north in degrees.")
+    ] = None,
+    count: Count = 10,
+    as_json: Json = False,
+) -> None:
+    """Find places that are used like others, everywhere or within an area."""
+    from mora.pipeline.searching import search_similar
+
+    _show(search_similar(run, place, unlike or [], within, count), as_json)
+
+
+@app.command("serve")
+def serve_command(
+    run: Run,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535)] = 8000,
+    public: Annotated[
+        bool, typer.Option("--public", help="Allow addresses others can reach.")
+    ] = False,
+    token: Annotated[
+        str | None,
+        typer.Option(help="Ask for this bearer token.", envvar="MORA_TOKEN"),
+    ] = None,
+) -> None:
+    """Answer questions over HTTP, and show the explorer, on this computer alone."""
+    from mora.serve.server import serve
+
+    serve(run, host=host, port=port, public=public, token=token)
+
+
+@app.command("explore")
+def explore_command(
+    run: Run,
+    to: Annotated[Path, typer.Option(help="Folder of the page; works offline.")],
+    second: Annotated[
+        Path | None, typer.Option(help="Another run, to be seen beside.")
+    ] = None,
+    min_users: Annotated[
+        int, typer.Option(min=1, help="Least users of a flow that is drawn.")
+    ] = 5,
+) -> None:
+    """Write the explorer: a map of a run that a browser opens without a server."""
+    from mora.explore.explorer_data import write_explorer
+    from mora.pipeline.opening import explored
+
+    other = None if second is None else explored(second)
+    write_explorer(explored(run), to, other, min_users=min_users)
+    typer.echo(f"wrote {to / 'index.html'}")
+
+
+def _show(found: list[dict[str, object]], as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    for row in found:
+        typer.echo(f"{row['similarity']:.3f}  {row['place']}  {row['name']}")
