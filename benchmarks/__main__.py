@@ -23,6 +23,7 @@ NAMES = (
     "contrastive",
     "training_step",
     "harmonics",
+    "distill_inference",
     "geobleu",
     "throughput",
     "pipeline",

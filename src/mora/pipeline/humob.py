@@ -38,8 +38,8 @@ IGNORED = {
         "preset",
         "network",
     ),
-    "train": ("baselines", "variant", "prediction", "finetuning"),
-    "finetune": ("baselines", "variant", "prediction"),
+    "train": ("baselines", "variant", "finetuning"),
+    "finetune": ("baselines", "variant"),
     "choose": ("baselines",),
     "predict": ("baselines", "variant"),
 }
@@ -72,10 +72,12 @@ class HumobRun:
     @cached_property
     def learning(self) -> LearningConfig:
         """Give the settings of training on the first city."""
-        network, seed = self.config.bert(), self.config.seed
-        return self.config.learning.model_copy(
-            update={"network": network, "seed": seed}
-        )
+        told = {
+            "network": self.config.bert(),
+            "seed": self.config.seed,
+            "prediction": self.config.prediction,
+        }
+        return self.config.learning.model_copy(update=told)
 
     def place_features(self, city: str) -> Float32[np.ndarray, "tokens dim"] | None:
         """Give vectors of a city's places that mean the same in every city.

@@ -1,17 +1,25 @@
 """What `mora humob` is told: cities, a network, training and how it answers."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from mora.config import TrainingConfig, validate_settings
+from mora.config.loading import merge
 from mora.config.section import Section
+from mora.trajectories.bert.improved import improved_settings
 from mora.trajectories.bert.place_vectors import PlaceVectorConfig
 from mora.trajectories.bert.prediction import PredictionConfig
 from mora.trajectories.bert.presets import BertConfig, bert_preset
 from mora.trajectories.bert.task import LearningConfig
 from mora.trajectories.generator.city_config import CityConfig
 from mora.trajectories.humob.baselines import BASELINES
+
+
+def _plain(value: Any) -> Any:
+    """Give what a section was told, without its defaults."""
+    return value.model_dump(exclude_unset=True) if isinstance(value, Section) else value
 
 
 class CityInput(Section):
@@ -72,7 +80,8 @@ class HumobConfig(Section):
         pretrain: the city that the network is trained on first.
         first_target_day: first day to predict, from 0.
         days: that the events span; the days from ``first_target_day`` are predicted.
-        preset: of the network; ``network`` goes over it.
+        preset: of the network; ``network`` goes over it. ``improved`` also has settings
+            of learning and prediction, which those given go over.
         network: sizes and options of the network.
         learning: windows, candidates and the training loop.
         finetuning: what tuning to another city changes.
@@ -98,6 +107,15 @@ class HumobConfig(Section):
     prediction: PredictionConfig = PredictionConfig()
     baselines: tuple[str, ...] = tuple(BASELINES)
     variant: Literal["humob2024", "giscup2025"] = "humob2024"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_the_preset(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        below = improved_settings(given.get("preset", "improved"))
+        own = {key: _plain(value) for key, value in given.items() if key in below}
+        return {**given, **merge(below, own)}
 
     @model_validator(mode="after")
     def _known_city(self) -> "HumobConfig":

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +35,11 @@ from mora.trajectories.raw.evaluation import Evaluation
 from mora.trajectories.raw.forecast import forecast
 from mora.trajectories.raw.inputs import study_box
 from mora.trajectories.raw.network import RawNetwork
-from mora.trajectories.raw.pretraining import NextPointTask, pretrain_raw
+from mora.trajectories.raw.pretraining import (
+    FailureSignWarning,
+    NextPointTask,
+    pretrain_raw,
+)
 from mora.trajectories.raw.regions import pool_regions
 from mora.trajectories.raw.saved import load_raw, save_raw
 from mora.trajectories.raw.steps import Steps
@@ -74,7 +79,8 @@ class RawRun:
 
         def work(folder: Path) -> dict[str, Any]:
             steps = self._training_steps()
-            with self.display.bar("Training", "steps") as progress:
+            with self.display.bar("Training", "steps") as progress, catch_warnings():
+                simplefilter("ignore", FailureSignWarning)  # said below
                 signs = _pretrain(config, steps, folder, progress)
             for sign in signs:
                 self.display.say(f"  Warning: {sign}")
@@ -155,7 +161,7 @@ class RawRun:
         config, people, network = self.config, self.people, self.network()
         signs = self.train()["signs"]
         scores = profile_scores(config, people, network, self.display)
-        scores += region_scores(config, people, network)
+        scores += region_scores(config, people, network, self.display)
         if config.pretraining == "forecast":
             errors = forecast_errors(config, people, network)
             write_gains(errors, self.home)

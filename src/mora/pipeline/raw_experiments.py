@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,11 +41,14 @@ class Outcome:
 
     Attributes:
         study: the variants.
-        values: of (task, metric) and then variant, one figure for each seed.
+        values: of (task, metric) and then variant, one figure for each seed; NaN where
+            a seed has none.
+        seeds: of the figures.
     """
 
     study: Study
     values: Mapping[tuple[str, str], Mapping[str, Sequence[float]]]
+    seeds: Sequence[int]
 
     def to_markdown(self) -> str:
         """Draw a row for each task and metric, a column for each variant."""
@@ -61,13 +65,10 @@ class Outcome:
                 _cell(found.get(name, ()), base, name == names[0]) for name in names
             ]
             lines.append(f"| {task} | {metric} | " + " | ".join(cells) + " |")
-        seeds = max(
-            (len(v) for f in self.values.values() for v in f.values()), default=0
-        )
         lines += [
             "",
-            f"Mean over {seeds} seeds of data, split and weights; in brackets the paired "
-            f"difference to {names[0]} and its standard error.",
+            f"Mean over {len(self.seeds)} seeds of data, split and weights; in "
+            f"brackets the paired difference to {names[0]} and its standard error.",
         ]
         return "\n".join(lines) + "\n"
 
@@ -78,7 +79,7 @@ class Outcome:
         writer.writerow(["task", "metric", "variant", "seed", "value"])
         for (task, metric), found in self.values.items():
             for name, values in found.items():
-                for seed, value in enumerate(values):
+                for seed, value in zip(self.seeds, values, strict=True):
                     writer.writerow([task, metric, name, seed, value])
         return text.getvalue()
 
@@ -111,12 +112,23 @@ def _options(config: RawRunConfig) -> Study:
             "gap_mask": True,
             "output": "mixture",
         },
+        "visited": {
+            "target": "visited",
+            "point": "median",
+            "time_features": True,
+            "gap_mask": True,
+            "hidden": 0.2,
+            "ahead": "gaps",
+        },
     }
     plain = {
         "target": "point",
+        "point": "mean",
         "time_features": False,
         "gap_mask": False,
         "output": "mse",
+        "hidden": 0.0,
+        "ahead": "points",
     }
     return Study(
         "Options beside the paper's model",
@@ -192,7 +204,7 @@ def run_study(
     study, folder = STUDIES[name](config), home / "experiments" / name
     values: dict[tuple[str, str], dict[str, list[float]]] = {}
     for variant, changes in study.variants.items():
-        for seed in seeds:
+        for place, seed in enumerate(seeds):
             display.say(f"{name}: {variant}, seed {seed}")
             own = merge(config.model_dump(), {**changes, "seed": seed})
             run = RawRun(
@@ -203,8 +215,10 @@ def run_study(
             for score in run.evaluate().scores:
                 if score.model == OURS:
                     row = values.setdefault((score.task, score.metric), {})
-                    row.setdefault(variant, []).append(score.mean)
-    outcome = Outcome(study, values)
+                    # A seed in which the task cannot be scored keeps its place.
+                    row.setdefault(variant, [math.nan] * len(seeds))
+                    row[variant][place] = score.mean
+    outcome = Outcome(study, values, list(seeds))
     (folder / f"{name}.md").write_text(outcome.to_markdown())
     (folder / f"{name}.csv").write_text(outcome.to_csv())
     return outcome
@@ -220,11 +234,17 @@ def _made_up(config: RawRunConfig) -> Any:
 
 
 def _cell(values: Sequence[float], base: Sequence[float], first: bool) -> str:
-    if len(values) == 0:
+    """Write a mean and, from the seeds that both have, how far it is from the base."""
+    known = np.array(values, float)
+    known = known[np.isfinite(known)]
+    if len(known) == 0:
         return "-"
-    text = f"{np.mean(values):.3f}"
-    if first or len(base) != len(values):
+    text = f"{known.mean():.3f}"
+    if first or len(base) == 0:
         return text
     apart = np.subtract(values, base)
-    error = apart.std(ddof=1) / np.sqrt(len(apart)) if len(apart) > 1 else np.nan
+    apart = apart[np.isfinite(apart)]
+    if len(apart) < 2:
+        return text
+    error = apart.std(ddof=1) / np.sqrt(len(apart))
     return f"{text} ({apart.mean():+.3f} ± {error:.3f})"

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 
 from mora.config import TableInput
 from mora.errors import MoraError
 from mora.pipeline.raw_config import RawRunConfig, TraceInput
 from mora.tables.reading import read_frame
-from mora.trajectories.generator.gps import generate_traces
+from mora.trajectories.generator.gps import Profiles, generate_traces
 from mora.trajectories.raw.steps import Steps, to_steps
 from mora.trajectories.raw.tasks import LabelTask
 from mora.trajectories.traces import Traces, traces_from_visits
@@ -29,12 +29,16 @@ class People:
         traces: the points of the same users.
         labels: by name, one for each user; nothing where none are known.
         test: users that the network never sees.
+        home: where each of them lives, in degrees; None where it is not known.
+        work: the same; NaN of those who do not commute.
     """
 
     steps: Steps
     traces: Traces
     labels: Mapping[str, Shaped[np.ndarray, " users"]]
     test: Shaped[np.ndarray, " users"]
+    home: Float[np.ndarray, "users 2"] | None = None
+    work: Float[np.ndarray, "users 2"] | None = None
 
     def task(self, name: str, rows: Shaped[np.ndarray, " kept"]) -> LabelTask:
         """Give one label of some users as a task.
@@ -56,7 +60,7 @@ def read_people(config: RawRunConfig) -> People:
     Raises:
         MoraError: if a table cannot be used, or too few people are left to divide.
     """
-    traces, labels = _traces(config.traces, config.seed)
+    traces, labels, truth = _traces(config.traces, config.seed)
     steps = to_steps(traces, **config.steps.model_dump())
     users = len(steps.users)
     held_out = round(config.test_share * users)
@@ -69,28 +73,30 @@ def read_people(config: RawRunConfig) -> People:
     test = np.zeros(users, bool)
     order = np.random.default_rng(config.seed).permutation(users)
     test[order[:held_out]] = True
-    return People(
-        steps,
-        traces.of_users(steps.users),
-        {name: values[kept] for name, values in labels.items()},
-        test,
-    )
+    home = work = None
+    if truth is not None:
+        home = truth.home[kept]
+        work = np.where(truth.commuter[:, None], truth.work, np.nan)[kept]
+    own = {name: values[kept] for name, values in labels.items()}
+    return People(steps, traces.of_users(steps.users), own, test, home, work)
 
 
 def _traces(
     given: TraceInput, seed: int
-) -> tuple[Traces, Mapping[str, Shaped[np.ndarray, " users"]]]:
+) -> tuple[Traces, Mapping[str, Shaped[np.ndarray, " users"]], Profiles | None]:
     if given.generated is not None:
         traces, truth = generate_traces(given.generated, seed)
-        return traces, {
+        labels = {
             "commuter": truth.commuter,
             "trips": truth.trips.astype(np.float64),
             "transit use": truth.transit_share(),
         }
+        return traces, labels, truth
     assert given.table is not None
     frame = _read(given.table, VISIT_COLUMNS, "visits")
     traces, _ = traces_from_visits(frame, given.timezone)
-    return traces, {} if given.labels is None else _labels(given.labels, traces)
+    known = {} if given.labels is None else _labels(given.labels, traces)
+    return traces, known, None
 
 
 def _labels(
