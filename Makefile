@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all study bench lint format types clean
+.PHONY: demo test test-all test-web web wheel study bench lint format types clean
 
 demo: $(VENV)/.demo ## whole pipeline on data from Python packages, about 5 minutes
 	$(BIN)/mora run configs/demo.yaml
@@ -15,6 +15,16 @@ test: $(VENV)/.dev ## the fast suite
 
 test-all: $(VENV)/.all ## everything, slow checks, real data and Spark (Java 17) included
 	$(BIN)/python -m pytest -q -m ""
+
+web: ## the explorer's page, into the package; needs Node 20 or newer
+	cd web && npm ci --no-fund --no-audit && npm run build
+
+test-web: web ## the explorer in headless Chromium (CHROMIUM=path of another browser)
+	cd web && npm test
+
+wheel: web $(VENV)/.dev ## dist/*.whl, with the explorer's page inside
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build
+	$(BIN)/python -m build --wheel
 
 study: $(VENV)/.all ## every table of docs/results.md, about two hours, can be stopped
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.study # small models: threads only wait

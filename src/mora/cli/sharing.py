@@ -89,9 +89,15 @@ def serve_command(
     ] = None,
 ) -> None:
     """Answer questions over HTTP, and show the explorer, on this computer alone."""
-    from mora.serve.server import serve
+    from mora.pipeline.site import served_site
+    from mora.serve.server import require_loopback, serve
 
-    serve(run, host=host, port=port, public=public, token=token)
+    require_loopback(host, public)
+    page = served_site(run)
+    if page is None:
+        typer.echo("No explorer: its page is not built, or the places have no outlines")
+    typer.echo(f"http://{host}:{port}  (Ctrl-C to stop)")
+    serve(run, host=host, port=port, public=public, token=token, page=page)
 
 
 @app.command("explore")
@@ -106,11 +112,9 @@ def explore_command(
     ] = 5,
 ) -> None:
     """Write the explorer: a map of a run that a browser opens without a server."""
-    from mora.explore.explorer_data import write_explorer
-    from mora.pipeline.opening import explored
+    from mora.pipeline.site import write_site
 
-    other = None if second is None else explored(second)
-    write_explorer(explored(run), to, other, min_users=min_users)
+    write_site(run, to, second, min_users=min_users)
     typer.echo(f"wrote {to / 'index.html'}")
 
 

@@ -171,16 +171,16 @@ def measure_onnx(
     session = onnxruntime.InferenceSession(
         str(path), providers=["CPUExecutionProvider"]
     )
-    lonlat = _spread_places() if lonlat is None else lonlat
+    places = _spread_places() if lonlat is None else lonlat
     wanted_type = session.get_inputs()[0].type
     dtype = np.float32 if wanted_type == "tensor(float)" else np.float64
-    got = session.run(None, {INPUT: lonlat.astype(dtype)})[0]
+    got = session.run(None, {INPUT: places.astype(dtype)})[0]
     with torch.no_grad():
-        expected = model(torch.from_numpy(lonlat)).numpy()
+        expected = model(torch.from_numpy(places)).numpy()
     apart = np.linalg.norm(got - expected, axis=1)
     share = apart / np.linalg.norm(expected, axis=1).clip(np.finfo(float).tiny)
     largest = float(np.abs(got - expected).max())
-    return OnnxError(largest, float(share.mean()), float(share.max()), len(lonlat))
+    return OnnxError(largest, float(share.mean()), float(share.max()), len(places))
 
 
 class _OneType(nn.Module):

@@ -4,17 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import shapely
-
 from mora.config import TrainingConfig, load_section
 from mora.config.section import Section
 from mora.distill.area_export import encode_area
 from mora.distill.config import DISTILL_TRAINING, DistillConfig
 from mora.distill.coordinate_encoder import CoordinateEncoder
 from mora.distill.points import encode_points
-from mora.errors import MissingFileError, TableError
-from mora.tables.area_files import read_areas
+from mora.distill.polygons import read_polygons
 
 
 class DistillingConfig(Section):
@@ -67,17 +63,5 @@ def encode_polygons(
     options: Mapping[str, Any],
 ) -> str:
     """Encode every cell in the polygons of a file; say what was written."""
-    cells = encode_area(encoder, _outlines(source), resolution, target, **options)
+    cells = encode_area(encoder, read_polygons(source), resolution, target, **options)
     return f"wrote {target}: {cells:,} cells of level {resolution}"
-
-
-def _outlines(source: Path) -> np.ndarray:
-    """Read polygons, which in GeoJSON need no names here."""
-    if source.suffix not in (".geojson", ".json"):
-        return read_areas(source)["geometry"].to_numpy()
-    if not source.is_file():
-        raise MissingFileError(source, "--polygon")
-    try:
-        return shapely.get_parts(shapely.from_geojson(source.read_text()))
-    except shapely.errors.GEOSException as error:
-        raise TableError(f"{source} is not GeoJSON ({error}).") from error

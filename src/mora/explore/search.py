@@ -1,0 +1,223 @@
+"""Similar places: by vector, by arithmetic over places, by words, within an area."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import shapely
+from jaxtyping import Bool, Float, Float32, Int
+
+from mora.embeddings import Embeddings
+from mora.errors import MoraError, examples
+from mora.explore.nearest import most_similar, unit_rows
+from mora.explore.words import WordSearch
+from mora.tokens import Tokens
+
+Within = shapely.Geometry | Sequence[Any] | np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Places that a search gave, the best first.
+
+    Attributes:
+        tokens: their rows.
+        cosines: how similar each is to what was asked for, in -1..1.
+    """
+
+    tokens: Int[np.ndarray, " found"]
+    cosines: Float[np.ndarray, " found"]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+class PlaceIndex:
+    """The places of a run, to be searched.
+
+    Args:
+        embeddings: places and vectors; all finite.
+        words: what texts mean in the space of the vectors; None without search in
+            words.
+
+    Raises:
+        MoraError: if a vector is not finite.
+    """
+
+    def __init__(self, embeddings: Embeddings, words: WordSearch | None = None) -> None:
+        broken = np.flatnonzero(~np.isfinite(embeddings.vectors).all(axis=1))
+        if len(broken):
+            names = [embeddings.tokens.names()[row] for row in broken[:4]]
+            raise MoraError(
+                f"{len(broken)} of {len(embeddings)} vectors are not finite (first: "
+                f"{examples(names)}); expected numbers. Leave these places out."
+            )
+        self.tokens: Tokens = embeddings.tokens
+        self._unit = unit_rows(embeddings.vectors)
+        self._words = words
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def dim(self) -> int:
+        """Give the width of the vectors."""
+        return self._unit.shape[1]
+
+    def nearest(
+        self,
+        query: Float[np.ndarray, " dim"] | str | int | np.integer,
+        k: int = 10,
+        within: Within = None,
+    ) -> Found:
+        """Find the places whose vectors are the most similar, by cosine, exactly.
+
+        Args:
+            query: a vector, or the id of a place, which is then not among the answers.
+            k: how many, >= 1; fewer are found where there are fewer.
+            within: an area in lon/lat that must hold the middle of a place (see
+                :func:`bounding_box`), or the ids of the places to choose from; None
+                for all.
+
+        Returns:
+            Places; of equal ones the first in token order is the first. None where the
+            area is empty.
+
+        Raises:
+            UnknownTokenError: if a place is not known.
+            MoraError: if ``k`` is below 1 or the vector is none of this space.
+        """
+        if isinstance(query, np.ndarray):
+            return self._search(query, k, within, np.empty(0, np.int64))
+        return self.combined([query], k=k, within=within)
+
+    def combined(
+        self,
+        plus: Sequence[Any],
+        minus: Sequence[Any] = (),
+        *,
+        k: int = 10,
+        within: Within = None,
+    ) -> Found:
+        """Find places like some and unlike others; none of them is an answer.
+
+        Source: vector offsets, Mikolov et al. 2013, section 4; here of means, so that
+        sets may differ in size.
+
+        Args:
+            plus: ids of places to be like, at least one.
+            minus: ids of places to be unlike.
+            k: how many, >= 1.
+            within: see :meth:`nearest`.
+
+        Raises:
+            UnknownTokenError: if a place is not known.
+            MoraError: if ``plus`` is empty or ``k`` is below 1.
+        """
+        if len(plus) == 0:
+            raise MoraError(
+                "plus has 0 places; expected at least one to be like. Name a place."
+            )
+        like, unlike = self.tokens.encode(plus), self._rows(minus)
+        query = self._unit[like].mean(axis=0)
+        if len(unlike):
+            query = query - self._unit[unlike].mean(axis=0)
+        return self._search(query, k, within, np.concatenate([like, unlike]))
+
+    def words(self, text: str, k: int = 10, within: Within = None) -> Found:
+        """Find the places that a text is about, by what the run learned of texts.
+
+        Args:
+            text: such as "airport".
+            k: how many, >= 1.
+            within: see :meth:`nearest`.
+
+        Raises:
+            MoraError: if the index was made without words, or the text is empty.
+        """
+        return self.nearest(self._known_words().embed(text), k, within)
+
+    def text_match(self, text: str) -> Float32[np.ndarray, " tokens"]:
+        """Give the cosine of a text with the mean of each place's own texts.
+
+        Returns:
+            In -1..1, without anything learned; NaN where a place has no texts.
+
+        Raises:
+            MoraError: if the index was made without words, or the text is empty.
+        """
+        return self._known_words().text_match(text)
+
+    def _known_words(self) -> WordSearch:
+        if self._words is None:
+            raise MoraError(
+                "this index knows no words; expected an encoder of texts. Make it with "
+                "PlaceIndex(embeddings, words=read_word_search(run_folder))."
+            )
+        return self._words
+
+    def _search(
+        self,
+        query: Float[np.ndarray, " dim"],
+        k: int,
+        within: Within,
+        leave_out: Int[np.ndarray, " n"],
+    ) -> Found:
+        if query.shape != (self.dim,) or not np.isfinite(query).all():
+            raise MoraError(
+                f"the query has shape {query.shape}; expected {self.dim} finite "
+                f"numbers. Take a vector of this run."
+            )
+        allowed = self._allowed(within)
+        allowed[leave_out] = False
+        rows = np.flatnonzero(allowed)
+        places = self._unit if len(rows) == len(self) else self._unit[rows]
+        found, cosines = most_similar(places, query[None].astype(np.float32), k)
+        return Found(rows[found[0]], cosines[0])
+
+    def _allowed(self, within: Within) -> Bool[np.ndarray, " tokens"]:
+        """Say which places an answer may be."""
+        if within is None:
+            return np.ones(len(self), dtype=bool)
+        if isinstance(within, shapely.Geometry):
+            return shapely.contains_xy(within, self._middles)
+        allowed = np.zeros(len(self), dtype=bool)
+        allowed[self._rows(within)] = True
+        return allowed
+
+    def _rows(self, ids: Sequence[Any] | np.ndarray) -> Int[np.ndarray, " n"]:
+        """Look places up; none for none, whose ids would have no type."""
+        return self.tokens.encode(ids) if len(ids) else np.empty(0, np.int64)
+
+    @cached_property
+    def _middles(self) -> Float[np.ndarray, "tokens 2"]:
+        return self.tokens.centroids()
+
+
+def bounding_box(
+    west: float | int, south: float | int, east: float | int, north: float | int
+) -> shapely.Geometry:
+    """Give the area between two meridians and two parallels.
+
+    Args:
+        west: degrees, -180..180.
+        south: degrees, -90..90.
+        east: degrees, -180..180; below ``west`` where the area crosses the
+            antimeridian.
+        north: degrees, above ``south``.
+
+    Raises:
+        MoraError: if the box is empty or leaves the Earth.
+    """
+    lons = max(abs(west), abs(east)) <= 180 and west != east
+    if not (lons and -90 <= south < north <= 90):
+        raise MoraError(
+            f"the box is {west}, {south}, {east}, {north}; expected west, south, east, "
+            f"north in degrees, south below north. Check their order."
+        )
+    if west < east:
+        return shapely.box(west, south, east, north)
+    halves = shapely.box(west, south, 180, north), shapely.box(-180, south, east, north)
+    return shapely.MultiPolygon(halves)
