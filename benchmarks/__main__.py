@@ -25,6 +25,7 @@ NAMES = (
     "harmonics",
     "distill_inference",
     "geobleu",
+    "service",
     "throughput",
     "pipeline",
 )

@@ -15,7 +15,7 @@ import pandas as pd
 
 from benchmarks.measure import print_ratio, shared_data
 from mora.config import RunConfig, TableInput, load_config
-from mora.explore.search import PlaceIndex
+from mora.explore.search import PlaceSearch
 from mora.explore.words import read_word_search
 from mora.pipeline import run
 from mora.pipeline.display import Terminal
@@ -95,7 +95,7 @@ def search(folder: Path, seed: int) -> pd.DataFrame:
         reuse=[Path("runs/us_commute_level4"), folder / "seed-0"],
         display=Terminal(),
     )
-    index = PlaceIndex(embeddings, words=read_word_search(home))
+    index = PlaceSearch(embeddings, words=read_word_search(home))
     names = pd.concat(frames)
     rows = [score(index, names, category) for category in CATEGORIES]
     return pd.DataFrame(rows).assign(seed=seed)
@@ -115,7 +115,7 @@ def matches(frame: pd.DataFrame, pattern: str) -> np.ndarray:
     return found.fillna(False).to_numpy(bool)
 
 
-def score(index: PlaceIndex, names: pd.DataFrame, category: Category) -> dict:
+def score(index: PlaceSearch, names: pd.DataFrame, category: Category) -> dict:
     """Give the recall among the first hundred, ours and by text."""
     sought = names[matches(names, category.sought)]
     token = index.tokens.locate(sought[["lon", "lat"]].to_numpy(float))

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from mora import embeddings as module
+from mora import nearest
 from mora.embeddings import Embeddings, read_embeddings
 from mora.errors import (
     MissingFileError,
@@ -383,7 +383,7 @@ def test_nearest_of_three_by_hand():
 
 @pytest.mark.parametrize("k", [1, 5, 61])
 def test_nearest_agrees_with_sorting_all(k, monkeypatch):
-    monkeypatch.setattr(module, "NEAREST_BLOCK", 7)  # several blocks, the last short
+    monkeypatch.setattr(nearest, "QUERY_BLOCK", 7)  # several blocks, the last short
     made = of_cells()
     queries = np.random.default_rng(1).normal(size=(20, 4)).astype(np.float32)
     tokens, cosines = made.nearest(queries, k)

@@ -12,19 +12,11 @@ import mora
 ROOT = Path(mora.__file__).parent
 # The order in which data flows through the package: imports go only downwards.
 ORDER = [
-    *[
-        "errors",
-        "personal",
-        "kernels",
-        "memory",
-        "progress",
-        "config",
-        "geometry",
-        "harmonics",
-    ],
-    *["tables", "tokens", "sources", "graph", "line", "modalities", "training"],
-    *["encoder", "embeddings", "distill", "baselines", "benchmark", "trajectories"],
-    *["explore", "publish", "serve", "pipeline", "experiments", "cli"],
+    *["errors", "personal", "kernels", "memory", "progress", "config", "geometry"],
+    *["harmonics", "nearest", "tables", "tokens", "sources", "graph", "line"],
+    *["modalities", "training", "encoder", "embeddings", "distill", "baselines"],
+    *["benchmark", "trajectories", "explore", "publish", "serve", "pipeline"],
+    *["experiments", "cli"],
 ]
 SLOW = ["torch", "pandas", "numba", "lightgbm", "sklearn", "scipy"]
 

@@ -15,10 +15,9 @@ from jaxtyping import Float, Float32
 
 from mora.errors import MissingFileError, MoraError, NoGeometryError
 from mora.geometry import cover_with_cells, polygon_areas_km2
+from mora.nearest import most_similar, unit_rows
 from mora.personal import require_not_personal
 from mora.tokens import GridTokens, H3Tokens, Tokens, tokens_from_table
-
-NEAREST_BLOCK = 1024  # queries compared with all places at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,20 +137,7 @@ class Embeddings:
         Raises:
             MoraError: if ``k`` is below 1.
         """
-        if k < 1:
-            raise MoraError(f"k must be at least 1, got {k!r}.")
-        unit, k = _unit(self.vectors), min(k, len(self))
-        tokens = np.empty((len(queries), k), np.int64)
-        cosines = np.empty((len(queries), k), np.float32)
-        for start in range(0, len(queries), NEAREST_BLOCK):
-            rows = slice(start, start + NEAREST_BLOCK)
-            cosine = _unit(queries[rows]) @ unit.T
-            best = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
-            value = np.take_along_axis(cosine, best, axis=1)
-            order = np.lexsort([best, -value], axis=1)
-            tokens[rows] = np.take_along_axis(best, order, axis=1)
-            cosines[rows] = np.take_along_axis(value, order, axis=1)
-        return tokens, cosines
+        return most_similar(unit_rows(self.vectors), queries, k)
 
     def write(self, path: Path | str) -> None:
         """Write GeoParquet: id, cell, geometry (WKB), population, embedding.
@@ -219,12 +205,6 @@ def read_embeddings(path: Path | str) -> Embeddings:
         table["population"].to_numpy() if known else None,
         json.loads(metadata.get(b"mora:provenance", b"{}")),
     )
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Scale rows to length 1; zero rows stay zero."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(length > 0, length, 1)
 
 
 def _json(value: Any) -> bytes:

@@ -90,11 +90,12 @@ def serve_command(
 ) -> None:
     """Answer questions over HTTP, and show the explorer, on this computer alone."""
     from mora.pipeline.site import served_site
-    from mora.serve.server import require_loopback, serve
+    from mora.serve import require_loopback, serve
 
     require_loopback(host, public)
-    page = served_site(run)
-    if page is None:
+    # A page in a browser has no way to send the token.
+    page = None if token else served_site(run)
+    if page is None and not token:
         typer.echo("No explorer: its page is not built, or the places have no outlines")
     typer.echo(f"http://{host}:{port}  (Ctrl-C to stop)")
     serve(run, host=host, port=port, public=public, token=token, page=page)

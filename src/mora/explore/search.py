@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, Float32, Int
 
 from mora.embeddings import Embeddings
 from mora.errors import MoraError, examples
-from mora.explore.nearest import most_similar, unit_rows
 from mora.explore.words import WordSearch
+from mora.nearest import most_similar, unit_rows
 from mora.tokens import Tokens
 
 Within = shapely.Geometry | Sequence[Any] | np.ndarray | None
@@ -34,7 +34,7 @@ class Found:
         return len(self.tokens)
 
 
-class PlaceIndex:
+class PlaceSearch:
     """The places of a run, to be searched.
 
     Args:
@@ -154,7 +154,7 @@ class PlaceIndex:
         if self._words is None:
             raise MoraError(
                 "this index knows no words; expected an encoder of texts. Make it with "
-                "PlaceIndex(embeddings, words=read_word_search(run_folder))."
+                "PlaceSearch(embeddings, words=read_word_search(run_folder))."
             )
         return self._words
 

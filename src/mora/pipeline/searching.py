@@ -7,7 +7,7 @@ import shapely
 
 from mora.embeddings import read_embeddings
 from mora.errors import ConfigError
-from mora.explore.search import Found, PlaceIndex, bounding_box
+from mora.explore.search import Found, PlaceSearch, bounding_box
 from mora.explore.words import read_word_search
 from mora.pipeline.mapping import place_names
 from mora.pipeline.opening import open_run
@@ -22,7 +22,7 @@ def search_words(run: Path, text: str, count: int) -> list[Row]:
         MoraError: if the run did not align texts.
     """
     embeddings = read_embeddings(run / "embeddings.parquet")
-    index = PlaceIndex(embeddings, words=read_word_search(run))
+    index = PlaceSearch(embeddings, words=read_word_search(run))
     return _rows(run, index, index.words(text, count))
 
 
@@ -46,7 +46,7 @@ def search_similar(
         ConfigError: if ``within`` is no such box.
         UnknownTokenError: if a place is not known.
     """
-    index = PlaceIndex(read_embeddings(run / "embeddings.parquet"))
+    index = PlaceSearch(read_embeddings(run / "embeddings.parquet"))
     found = index.combined(places, unlike, k=count, within=_box(within))
     return _rows(run, index, found)
 
@@ -64,7 +64,7 @@ def _box(text: str | None) -> shapely.Geometry | None:
     return bounding_box(west, south, east, north)
 
 
-def _rows(run: Path, index: PlaceIndex, found: Found) -> list[Row]:
+def _rows(run: Path, index: PlaceSearch, found: Found) -> list[Row]:
     ids, context = index.tokens.names(), open_run(run)
     names = None if context is None else place_names(context, index.tokens)
     return [

@@ -1,0 +1,197 @@
+import json
+
+import h3
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from tests.small_run import settings, write_city
+
+from mora.embeddings import Embeddings
+from mora.encoder.heads import make_head
+from mora.errors import MoraError, PersonalDataError, RunError
+from mora.explore.search import PlaceSearch
+from mora.explore.words import WordSearch, has_words, read_word_search
+from mora.modalities import Features
+from mora.modalities.text import HashingEncoder
+from mora.personal import mark_personal
+from mora.tokens import H3Tokens
+
+COLUMNS = 24
+
+
+class Letters:
+    """Counts the letters a, b and c: vectors one can work out by hand."""
+
+    name, dim, asked = "letters", 3, 0
+
+    def encode(self, texts):
+        self.asked += len(texts)
+        return np.array([[t.count(c) for c in "abc"] for t in texts], dtype=np.float32)
+
+
+def of_letters(**changes):
+    """Texts "aab", "b" and none; the head takes the first two columns."""
+    values = np.array([[2.0, 1, 0, 5], [0, 1, 0, 7], [9, 9, 9, 9]])
+    features = Features.from_values(
+        values,
+        np.array([True, True, False]),
+        ["name 0", "name 1", "name 2", "count x"],
+        {"encoder": "letters"},
+    )
+    given = {"encoder": Letters(), "features": features, "head": lambda x: x}
+    return WordSearch(**(given | changes))
+
+
+def write_run(folder, *, kind="linear", standardise=True, align=True, seed=0):
+    """Write what a run of 19 cells leaves; give its features and its head."""
+    encoder, rng = HashingEncoder(COLUMNS), np.random.default_rng(seed)
+    tokens = H3Tokens.from_cells(h3.grid_disk(h3.latlng_to_cell(48.8, 2.3, 6), 2))
+    texts = [f"place {'abc'[row % 3] * 5}" for row in range(len(tokens))]
+    features = Features.from_values(
+        encoder.encode(texts),
+        rng.random(len(tokens)) < 0.8,
+        [f"name {i}" for i in range(COLUMNS)],
+        {"encoder": encoder.name},
+    )
+    features.write(folder / "features", "shops")
+    head = make_head(kind, COLUMNS, 5, torch.Generator().manual_seed(seed))
+    weights = {f"heads.shops.{k}": v for k, v in head.state_dict().items()}
+    (folder / "train").mkdir(parents=True)
+    save_file(weights, folder / "train" / "model.safetensors")
+    modality = {"kind": "poi", "align": align, "standardise": standardise}
+    modality |= {"head": {"kind": kind}, "options": {"encoder": "hashing"}}
+    manifest = {"settings": {"modalities": {"shops": modality}}}
+    (folder / "train" / "manifest.json").write_text(json.dumps(manifest))
+    vectors = rng.normal(size=(len(tokens), 5)).astype(np.float32)
+    Embeddings(tokens, vectors).write(folder / "embeddings.parquet")
+    return features, head
+
+
+def test_a_text_is_standardised_as_the_places_were():
+    # Means 1, 1, 0 and 6; deviations 1, 0, 0 and 1; constant columns become 0.
+    np.testing.assert_allclose(of_letters().embed("aaab"), [2, 0, 0, 0])
+    np.testing.assert_allclose(
+        of_letters(standardise=False).embed("aaab"), [3, 1, 0, 6]
+    )
+
+
+def test_the_text_of_a_place_becomes_the_vector_of_its_head():
+    words = of_letters()
+    known = words_features().standardised().values
+    for row, text in enumerate(["aab", "b"]):
+        np.testing.assert_allclose(words.embed(text)[:3], known[row, :3], atol=1e-6)
+
+
+def words_features():
+    values = np.array([[2.0, 1, 0, 5], [0, 1, 0, 7], [0, 0, 0, 0]])
+    names = ["name 0", "name 1", "name 2", "count x"]
+    return Features.from_values(values, np.array([True, True, False]), names)
+
+
+def test_text_match_by_hand():
+    match = of_letters().text_match("a")
+    np.testing.assert_allclose(match, [2 / np.sqrt(5), 0, np.nan], atol=1e-6)
+    np.testing.assert_allclose(of_letters().text_match(" aaa "), match, atol=1e-6)
+
+
+def test_a_text_without_meaning_matches_nothing():
+    assert of_letters().text_match("xyz").tolist()[:2] == [0, 0]
+
+
+def test_a_text_is_encoded_once():
+    encoder = Letters()
+    words = of_letters(encoder=encoder)
+    words.embed("ab")
+    words.text_match("ab")
+    assert encoder.asked == 1
+
+
+@pytest.mark.parametrize("text", ["", "  ", "a" * 501])
+def test_other_texts_are_refused(text):
+    with pytest.raises(MoraError, match=r"the text has \d+ letters; expected 1 to 500"):
+        of_letters().embed(text)
+    with pytest.raises(MoraError, match="letters; expected 1 to 500"):
+        of_letters().text_match(text)
+
+
+def test_another_encoder_is_refused():
+    other = Letters()
+    other.name = "digits"
+    with pytest.raises(RunError, match=r"encoded by 'letters' .* encoder 'digits'"):
+        of_letters(encoder=other)
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+@pytest.mark.parametrize("standardise", [True, False])
+def test_head_of_a_run_is_rebuilt(tmp_path, kind, standardise):
+    features, head = write_run(tmp_path, kind=kind, standardise=standardise)
+    words = read_word_search(tmp_path, HashingEncoder(COLUMNS))
+    seen = features.standardised() if standardise else features
+    row = int(np.flatnonzero(features.present)[0])
+    with torch.no_grad():
+        expected = head(torch.from_numpy(seen.values[[row]])).numpy()[0]
+    text = f"place {'abc'[row % 3] * 5}"
+    np.testing.assert_allclose(words.embed(text), expected, atol=1e-5)
+
+
+def test_words_rank_the_places(tmp_path):
+    features, _ = write_run(tmp_path)
+    words = read_word_search(tmp_path, HashingEncoder(COLUMNS))
+    embeddings = Embeddings(
+        H3Tokens.from_cells(h3.grid_disk(h3.latlng_to_cell(48.8, 2.3, 6), 2)),
+        np.random.default_rng(3).normal(size=(19, 5)).astype(np.float32),
+    )
+    index = PlaceSearch(embeddings, words)
+    found = index.words("place aaaaa", 4)
+    by_vector = index.nearest(words.embed("place aaaaa"), 4)
+    np.testing.assert_array_equal(found.tokens, by_vector.tokens)
+    match = index.text_match("place aaaaa")
+    same = features.present & (np.arange(19) % 3 == 0)
+    np.testing.assert_allclose(match[same], 1, atol=1e-5)
+    assert np.isnan(match[~features.present]).all()
+    some = embeddings.tokens.ids[:2]
+    assert set(index.words("place", 9, some).tokens) == {0, 1}
+
+
+def test_a_run_without_texts_is_refused(tmp_path):
+    write_run(tmp_path, align=False)
+    assert not has_words(tmp_path)
+    with pytest.raises(RunError, match="aligned shops; expected one of kind 'poi'"):
+        read_word_search(tmp_path)
+
+
+def test_an_unfinished_run_is_refused(tmp_path):
+    assert not has_words(tmp_path)
+    with pytest.raises(RunError, match="expected the folder of a finished run"):
+        read_word_search(tmp_path)
+
+
+def test_weights_of_another_head_are_refused(tmp_path):
+    write_run(tmp_path)
+    assert has_words(tmp_path)
+    save_file({"heads.x.weight": torch.ones(2)}, tmp_path / "train/model.safetensors")
+    with pytest.raises(RunError, match="no head of 24 columns for 'shops'"):
+        read_word_search(tmp_path, HashingEncoder(COLUMNS))
+
+
+def test_personal_data_are_refused(tmp_path):
+    write_run(tmp_path)
+    mark_personal(tmp_path, "users")
+    with pytest.raises(PersonalDataError):
+        read_word_search(tmp_path)
+
+
+@pytest.mark.slow
+def test_words_find_the_community_that_they_are_said_in(tmp_path):
+    from mora.pipeline import run
+
+    city = write_city(tmp_path)
+    config = settings(tmp_path)
+    config["training"] |= {"epochs": 60}
+    embeddings = run(config, folder=tmp_path / "run", until="embed")
+    index = PlaceSearch(embeddings, read_word_search(tmp_path / "run"))
+    order = city.tokens.encode(embeddings.tokens.ids)
+    for side, word in enumerate(["bakery", "warehouse"]):
+        found = index.words(word, 20).tokens
+        assert (city.community[order][found] == side).mean() > 0.8
