@@ -168,3 +168,26 @@ def test_search_in_words(mora, finished):
 def test_a_run_says_what_it_was_told(finished):
     told = json.loads((finished / "config.json").read_text())
     assert told["tokens"]["kind"] == "h3"
+
+
+def test_a_run_is_published(mora, finished, tmp_path):
+    config = tmp_path / "publish.yaml"
+    given = {"licence": "cc-by-4.0", "period": ["2024-01-01", "2024-02-01"]}
+    config.write_text(yaml.safe_dump(given | {"min_users": 2, "attacks": False}))
+    small = tmp_path / "small.yaml"
+    small.write_text(yaml.safe_dump({"distill": SMALL, "training": TRAINING}))
+    command = ("publish", finished, "--to", tmp_path / "hub", "--config", config)
+    command += ("--distilling", small)
+    status, out, err = mora(*command)
+    assert (status, err) == (0, "")
+    names = {path.name for path in (tmp_path / "hub").iterdir()}
+    assert {"model.safetensors", "README.md", "stac.json", "SHA256SUMS"} <= names
+    status, _, err = mora(*command)
+    assert status == 1
+    assert "force" in err
+
+
+def test_the_service_stays_on_this_computer(mora, finished):
+    status, _, err = mora("serve", finished, "--host", "192.168.1.1")
+    assert status == 1
+    assert "can be reached from other computers" in err

@@ -23,6 +23,10 @@ def publish_command(
     encoder: Annotated[
         Path | None, typer.Option(help="A distilled encoder of this run.")
     ] = None,
+    distilling: Annotated[
+        Path | None,
+        typer.Option(help="YAML with `distill:` and `training:`, where none is given."),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace what was published before.")
     ] = False,
@@ -30,13 +34,22 @@ def publish_command(
     """Write a folder fit for a model hub: weights, card, checksums, privacy report."""
     from mora.config import load_section
     from mora.pipeline.display import Terminal
+    from mora.pipeline.distilling import read_distilling
     from mora.publish.config import PublishConfig
     from mora.publish.folder import publish
 
     display, settings = Terminal(), load_section(config, PublishConfig)
+    network = read_distilling(distilling, None)
     with display.bar("Distilling", "steps") as progress:
         done = publish(
-            run, to, settings, encoder=encoder, force=force, progress=progress
+            run,
+            to,
+            settings,
+            encoder=encoder,
+            distillation=network.distill,
+            training=network.training,
+            force=force,
+            progress=progress,
         )
     display.say(f"wrote {to}")
     if done.attacks is not None:

@@ -10,11 +10,7 @@ from mora.pipeline.folder import read_json
 from mora.pipeline.inputs import RunContext
 from mora.pipeline.mobility import Mobility
 from mora.pipeline.models import MODEL
-
-INTENDED = (
-    "Features for regressions and comparisons of places: how places are used and what "
-    "they resemble. Not for decisions about single persons or households."
-)
+from mora.publish.config import INTENDED
 
 
 def model_card(context: RunContext, report: Report, mobility: Mobility) -> ModelCard:
