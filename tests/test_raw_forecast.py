@@ -18,6 +18,7 @@ from mora.trajectories.raw.naive_forecasts import (
     day_before,
     next_place,
     own_mean,
+    own_medoid,
     persistence,
 )
 from mora.trajectories.raw.network import make_network
@@ -168,7 +169,7 @@ def test_errors_are_great_circles_in_km():
     assert errors.km["persistence"][0, 0] == pytest.approx(km[0])
     assert errors.minutes.tolist() == [MINUTES]
     assert list(errors.km) == [
-        *["RAW", "persistence", "own mean", "day before", "next place"]
+        *["RAW", "persistence", "own mean", "own medoid", "day before", "next place"]
     ]
 
 
@@ -236,3 +237,22 @@ def test_comparison_by_hand():
 def test_starts_without_history_or_future_are_refused(starts):
     with pytest.raises(MoraError, match="expected starts of 1 to 18"):
         evaluate_forecast(network(), periodic_users(2), 2, starts=starts)
+
+
+def test_steps_of_a_day_are_forecast_from_several_days():
+    lonlat = periodic_users(6, days=6).lonlat  # 24 steps, taken for days
+    own = make_network(raw_preset("test", minutes=1440.0, box=BOX), 0)
+    every = evaluate_forecast(own, make_steps(lonlat, minutes=1440.0), 2)
+    starts = evaluate_forecast(
+        own, make_steps(lonlat, minutes=1440.0), 2, starts=range(15, 23)
+    )
+    np.testing.assert_allclose(every.km["RAW"], starts.km["RAW"])
+
+
+def test_the_medoid_is_the_middle_of_what_was_seen():
+    steps = walk(HOME, HOME, WORK, SHOP, known=[True, True, True, False])
+    np.testing.assert_allclose(own_medoid(steps, 2), [[HOME, HOME]], atol=1e-4)
+    nowhere = walk(HOME, WORK, known=[False, False])
+    np.testing.assert_allclose(own_medoid(nowhere, 1), persistence(nowhere, 1))
+    moved = walk(*(np.add(p, 0.1) for p in (HOME, HOME, WORK)))
+    np.testing.assert_allclose(own_medoid(moved, 1)[0, 0], np.add(HOME, 0.1), atol=1e-4)

@@ -58,7 +58,7 @@ def test_loss_by_hand():
     made = task(steps, box=box)
     with torch.no_grad():
         made.model.head[3].weight.zero_()
-    assert made.loss(made.model, torch.tensor([0])).item() == pytest.approx(1.0)
+    assert made.loss(made.model, (torch.tensor([0]), [0])).item() == pytest.approx(1.0)
     assert made.validation_loss(made.model) == pytest.approx(1.0)
 
 
@@ -72,7 +72,7 @@ def test_loss_agrees_with_a_loop():
         for step in range(output.shape[0] - 1):
             error = output[step] - inputs.points[0, step + 1]
             losses += [float(error[0]) ** 2, float(error[1]) ** 2]
-    assert made.loss(made.model, batch).item() == pytest.approx(
+    assert made.loss(made.model, (batch, [0])).item() == pytest.approx(
         np.mean(losses), rel=1e-4
     )
 
@@ -87,7 +87,7 @@ def test_steps_without_a_fix_are_scored_only_without_gap_mask():
     batch = torch.arange(6)
     for gap_mask in (False, True):
         losses = [
-            made.loss(made.model, batch).item()
+            made.loss(made.model, (batch, [0])).item()
             for made in (task(s, gap_mask=gap_mask, box=box) for s in (steps, moved))
         ]
         assert (losses[0] == losses[1]) is gap_mask
@@ -98,12 +98,12 @@ def test_a_batch_without_any_known_step_has_no_loss():
     known = steps.known.copy()
     known[1] = False
     made = task(replace(steps, known=known), gap_mask=True)
-    assert made.loss(made.model, torch.tensor([1])).item() == 0.0
+    assert made.loss(made.model, (torch.tensor([1]), [0])).item() == 0.0
 
 
 def test_every_user_is_trained_on_once_or_held_out():
     made = task(periodic_users(21), settings=training(validation_share=0.3))
-    batches = made.batches(0)
+    batches = [users for users, _ in made.batches(0)]
     assert max(map(len, batches)) <= 8
     trained = torch.cat(list(batches)).sort().values
     assert torch.equal(trained, made.training_users)
@@ -114,9 +114,11 @@ def test_every_user_is_trained_on_once_or_held_out():
 
 def test_order_depends_on_epoch_and_seed_only():
     first, again = task().batches(0), task().batches(0)
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not torch.equal(first[0], task().batches(1)[0])
-    assert not torch.equal(first[0], task(seed=1).batches(0)[0])
+    for (users, seed), (same, same_seed) in zip(first, again, strict=True):
+        assert torch.equal(users, same)
+        assert seed == same_seed
+    assert not torch.equal(first[0][0], task().batches(1)[0][0])
+    assert not torch.equal(first[0][0], task(seed=1).batches(0)[0][0])
     assert len(task(settings=training(batch_size=4)).batches(0)) > len(first)
 
 

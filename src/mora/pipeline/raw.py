@@ -93,7 +93,8 @@ class RawRun:
         self.train()
         network = load_raw(self.home / "train")
         if self.config.pretrained is not None:
-            box = study_box(self._own_steps().lonlat)
+            own = self._own_steps()
+            box = study_box(own.lonlat[own.known])
             network.config = network.config.model_copy(update={"box": box})
         return network
 

@@ -103,7 +103,8 @@ def _labels(
     table: TableInput, traces: Traces
 ) -> Mapping[str, Shaped[np.ndarray, " users"]]:
     """Bring labels into the order of the users; NaN where there is none."""
-    frame = _read(table, ("user", *(k for k in table.columns if k != "user")), "labels")
+    names = [name for name in table.columns if name != "user"]
+    frame = _read(table, ("user", *names), "user labels")
     frame = frame.drop_duplicates("user").set_index("user")
     frame.index = frame.index.astype(str)
     known = frame.reindex(traces.users.astype(str))

@@ -111,7 +111,7 @@ def _draw_attention(
         axes.set_title(f"layer {layer}, head {head}")
         axes.set_xlabel("hours back")
         axes.set_ylabel("mean weight")
-        axes.set_yscale("log")
+        axes.set_ylim(bottom=0)  # else weights that are nearly even look uneven
     return figure
 
 
@@ -126,7 +126,7 @@ def _by_distance(
     lags = np.arange(len(mean) - half)
     rows = np.arange(half, len(mean))
     weights = np.array([mean[rows, rows - lag].mean() for lag in lags])
-    return lags * minutes / 60, np.maximum(weights, 1e-6)
+    return lags * minutes / 60, weights
 
 
 def _table(scores: list[TaskScore]) -> str:

@@ -23,6 +23,7 @@ from mora.trajectories.raw.naive_forecasts import (
     last_known,
     next_place,
     own_mean,
+    own_medoid,
     persistence,
 )
 from mora.trajectories.raw.network import RawNetwork
@@ -89,12 +90,17 @@ def forecast(
         than the network, it sees the latest ``length`` steps.
 
     Raises:
-        MoraError: if the steps do not fit, or ``horizon`` or ``batch_users`` is below
-            1.
+        MoraError: if the steps do not fit, or ``horizon`` or ``batch_users`` is below 1
+            or ``horizon`` too far for the network.
     """
     if horizon < 1 or batch_users < 1:
         raise MoraError(
             f"horizon {horizon} and batch_users {batch_users}; expected at least 1."
+        )
+    if network.config.ahead == "gaps" and horizon > network.config.length:
+        raise MoraError(
+            f"horizon {horizon} of a network for {network.config.length} steps, which "
+            f"forecasts all of them at once; expected a shorter horizon."
         )
     network.eval()
     return np.concatenate(
@@ -117,20 +123,39 @@ def _forecast(
     inputs = inputs._replace(times=torch.from_numpy(times))
     weight = network.position.weight
     inputs = inputs.to(weight.device, weight.dtype)
+    if config.ahead == "gaps":
+        points = _beyond_gaps(network, inputs, horizon)
+    else:
+        points = _step_by_step(network, inputs, horizon)
+    return scale_from_box(points.cpu().numpy(), required_box(config))
+
+
+def _step_by_step(network: RawNetwork, inputs: StepInputs, horizon: int) -> Tensor:
+    """Forecast each step from the ones before, those just forecast among them."""
+    config, history = network.config, inputs.points.shape[1]
     for last in range(history, history + horizon):
         window = inputs.between(max(0, last - config.length), last)
-        nearest = point_forecast(network(*window)[:, -1:], config)
-        inputs = _append(inputs, nearest)
-    points = inputs.points[:, history:].cpu().numpy()
-    return scale_from_box(points, required_box(config))
+        nearest = point_forecast(network(*window)[:, -1:], config, window.points)
+        inputs = _append(inputs, nearest, known=True)
+    return inputs.points[:, history:]
 
 
-def _append(inputs: StepInputs, point: Tensor) -> StepInputs:
-    seen = torch.ones_like(inputs.known[:, :1])
+def _beyond_gaps(network: RawNetwork, inputs: StepInputs, horizon: int) -> Tensor:
+    """Forecast all steps at once, as if none between was seen."""
+    config = network.config
+    unseen = inputs.points[:, -1:].expand(-1, horizon - 1, -1)
+    inputs = _append(inputs, unseen, known=False)
+    last = inputs.points.shape[1]
+    window = inputs.between(max(0, last - config.length), last)
+    return point_forecast(network(*window)[:, -horizon:], config, window.points)
+
+
+def _append(inputs: StepInputs, points: Tensor, known: bool) -> StepInputs:
+    new = torch.full(points.shape[:2], known, device=points.device)
     return StepInputs(
-        torch.cat([inputs.points, point.to(inputs.points)], dim=1),
+        torch.cat([inputs.points, points.to(inputs.points)], dim=1),
         inputs.times,
-        torch.cat([inputs.known, seen], dim=1),
+        torch.cat([inputs.known, new], dim=1),
     )
 
 
@@ -152,14 +177,14 @@ def evaluate_forecast(
         horizon: steps.
         starts: how many steps of history the forecasts have, one forecast a user each;
             by default :data:`STARTS`, spread evenly over the last day, for at midnight
-            nobody moves.
+            nobody moves; or over as many steps, if those are a day or longer.
         resolution: H3 level of a place, see
             :func:`~mora.trajectories.raw.naive_forecasts.next_place`.
         batch_users: how many are in memory at a time.
 
     Returns:
-        Errors of ``RAW``, ``persistence``, ``own mean``, ``day before`` and ``next
-        place``.
+        Errors of ``RAW``, ``persistence``, ``own mean``, ``own medoid``, ``day before``
+        and ``next place``.
 
     Raises:
         MoraError: if a start leaves no history or too few steps behind it.
@@ -170,6 +195,7 @@ def evaluate_forecast(
         "RAW": lambda h: forecast(network, h, horizon, batch_users=batch_users),
         "persistence": lambda h: persistence(h, horizon),
         "own mean": lambda h: own_mean(h, horizon),
+        "own medoid": lambda h: own_medoid(h, horizon),
         "day before": lambda h: day_before(h, horizon),
         "next place": lambda h: next_place(h, horizon, resolution=resolution),
     }
@@ -226,7 +252,9 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 def _default_starts(steps: Steps, horizon: int) -> list[int]:
     latest = steps.known.shape[1] - horizon
-    spread = [latest - int(i * steps.steps_a_day / STARTS) for i in range(STARTS)]
+    # Steps of a day or longer have no last day to be spread over.
+    apart = steps.steps_a_day / STARTS if steps.steps_a_day > 1 else 1
+    spread = [latest - int(i * apart) for i in range(STARTS)]
     return sorted({start for start in spread if start >= 1})
 
 

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from mora.trajectories.raw.outputs import output_width, shift_points
 from mora.trajectories.raw.presets import RawConfig
+from mora.trajectories.raw.visited import VisitedHead
 
 TIME_FEATURES = 4  # sine and cosine of the time of day and of the week
+MINUTES_A_DAY = 1440
 INITIAL_SPREAD = 0.02  # of the weights, as in GPT-2
 
 
@@ -40,12 +42,7 @@ class RawNetwork(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(CausalBlock(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Sequential(
-            nn.Linear(width, 4 * width),
-            nn.SiLU(),
-            nn.Linear(4 * width, width),
-            nn.Linear(width, output_width(config)),
-        )
+        self.head = _head(config)
         self._draw_weights()
 
     def forward(
@@ -66,7 +63,11 @@ class RawNetwork(nn.Module):
             Numbers that :mod:`mora.trajectories.raw.outputs` understands. Row ``i``
             depends on steps 0..i only.
         """
-        output = self.head(self.states(points, times, known))
+        states = self.states(points, times, known)
+        if self.config.target == "visited":
+            masked = self.config.gap_mask
+            return self.head(states, known if masked else torch.ones_like(known))
+        output = self.head(states)
         if self.config.target == "point":
             return output
         return shift_points(output, last_known_points(points, known), self.config)
@@ -142,6 +143,20 @@ class RawNetwork(nn.Module):
         for block in self.blocks:
             nn.init.normal_(block.join.weight, std=spread)
             nn.init.normal_(block.ffn[2].weight, std=spread)
+
+
+def _head(config: RawConfig) -> nn.Module:
+    if config.target == "visited":
+        day = round(MINUTES_A_DAY / config.minutes)
+        period = day if day > 1 else max(round(7 * MINUTES_A_DAY / config.minutes), 1)
+        return VisitedHead(config.width, config.length, period)
+    width = config.width
+    return nn.Sequential(
+        nn.Linear(width, 4 * width),
+        nn.SiLU(),
+        nn.Linear(4 * width, width),
+        nn.Linear(width, output_width(config)),
+    )
 
 
 def last_known_points(

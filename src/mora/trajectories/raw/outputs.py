@@ -13,6 +13,11 @@ from torch.distributions import (
 )
 
 from mora.trajectories.raw.presets import RawConfig
+from mora.trajectories.raw.visited import (
+    least_distance,
+    visited_losses,
+    visited_weights,
+)
 
 # Of a Gaussian, in half boxes: 50 m in a box of 100 km. Without it, a user who stays
 # at one point would be worth an endless likelihood.
@@ -83,39 +88,56 @@ def step_losses(
     output: Float[Tensor, "users steps outputs"],
     target: Float[Tensor, "users steps 2"],
     config: RawConfig,
+    points: Float[Tensor, "users seen 2"] | None = None,
 ) -> Float[Tensor, "users steps"]:
     """Give the loss of each step against the point that came next.
 
     Args:
         output: of the network.
         target: the next points, scaled as the input.
-        config: ``output`` and the shape of a mixture.
+        config: ``target``, ``output`` and the shape of a mixture.
+        points: what the network was shown; asked for by ``target="visited"``.
 
     Returns:
         ``mse``: squared error, mean of both coordinates; 0 where the point is met.
         ``mixture``: negative log density in nats, which may be below 0.
     """
+    if config.target == "visited":
+        assert points is not None
+        return visited_losses(output, target, points)
     if config.output == "mse":
         return F.mse_loss(output, target, reduction="none").mean(dim=-1)
     return -next_point_density(output, config).log_prob(target.float())
 
 
 def point_forecast(
-    output: Float[Tensor, "*steps outputs"], config: RawConfig
+    output: Float[Tensor, "*steps outputs"],
+    config: RawConfig,
+    points: Float[Tensor, "users seen 2"] | None = None,
 ) -> Float[Tensor, "*steps 2"]:
     """Give the one point that is forecast.
 
     Args:
         output: of the network.
         config: ``output``, and ``point`` for a mixture: the mean minimises the squared
-            error, the heaviest component names one of several possible futures.
+            error, the heaviest component names one of several possible futures, the
+            median is least far off on average.
+        points: as in :func:`step_losses`.
     """
-    if config.output == "mse":
+    if config.target == "visited":
+        assert points is not None
+        weights = visited_weights(output, points.shape[1])
+        means = points[:, None].expand(*weights.shape, 2)
+    elif config.output == "mse":
         return output
-    density = next_point_density(output, config)
+    else:
+        density = next_point_density(output, config)
+        weights = density.mixture_distribution.probs
+        means = density.component_distribution.mean
     if config.point == "mean":
-        return density.mean
-    heaviest = density.mixture_distribution.logits.argmax(dim=-1)
-    means = density.component_distribution.mean
+        return (weights[..., None] * means).sum(dim=-2)
+    if config.point == "median":
+        return least_distance(weights, means)
+    heaviest = weights.argmax(dim=-1)
     chosen = heaviest[..., None, None].expand(*heaviest.shape, 1, 2)
     return means.gather(-2, chosen).squeeze(-2)

@@ -32,9 +32,15 @@ class RawConfig(Section):
         components: Gaussians of the mixture.
         covariance: of each Gaussian: ``diagonal``, or ``full`` for slanted ones.
         target: what the network gives: the next ``point`` itself, as in the paper, or
-            the ``move`` to it from where the user was last seen.
-        point: what a mixture forecasts: its ``mean``, or the mean of its ``heaviest``
-            component.
+            the ``move`` to it from where the user was last seen, or the ``visited``
+            point near which it lies (a density; ``output`` then says nothing).
+        point: what a density forecasts: its ``mean``, the middle of its ``heaviest``
+            component, or of the component least far from all others (``median``).
+        hidden: share of the steps shown as unknown while training, in runs of
+            :data:`~mora.trajectories.raw.pretraining.HIDDEN_RUN`; needs ``gap_mask``.
+        ahead: what steps after the first one are forecast from: the ``points`` just
+            forecast, as in the paper, or ``gaps``: the network is asked for a step
+            further on, with none known between; needs ``gap_mask``.
         box: west, south, east, north of the study box in degrees, which is scaled to
             [-1, 1]; None takes it from the training data.
     """
@@ -51,8 +57,10 @@ class RawConfig(Section):
     output: Literal["mse", "mixture"] = "mse"
     components: int = Field(5, ge=1)
     covariance: Literal["diagonal", "full"] = "diagonal"
-    target: Literal["point", "move"] = "point"
-    point: Literal["mean", "heaviest"] = "mean"
+    target: Literal["point", "move", "visited"] = "point"
+    point: Literal["mean", "heaviest", "median"] = "mean"
+    hidden: float = Field(0.0, ge=0, lt=1)
+    ahead: Literal["points", "gaps"] = "points"
     box: Box | None = None
 
     @model_validator(mode="after")
@@ -61,6 +69,11 @@ class RawConfig(Section):
             raise ConfigError(
                 f"width {self.width} and {self.heads} heads; expected a width that the "
                 f"heads divide."
+            )
+        if not self.gap_mask and (self.hidden > 0 or self.ahead == "gaps"):
+            raise ConfigError(
+                f"hidden {self.hidden:g} and ahead {self.ahead!r} without gap_mask; "
+                f"expected gap_mask: true, which lets the network tell a gap."
             )
         if self.box is not None:
             west, south, east, north = self.box

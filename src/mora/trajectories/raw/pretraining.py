@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from mora.config import TrainingConfig
@@ -33,6 +34,7 @@ from mora.trajectories.raw.steps import Steps
 # losses of runs that work fall several times over, and to like values on both sides.
 LEAST_DROP = 0.05
 MOST_GAP = 0.5
+HIDDEN_RUN = 8  # steps hidden together: longer than most forecasts are
 
 
 class FailureSignWarning(UserWarning):
@@ -85,32 +87,59 @@ class NextPointTask:
         self.model = make_network(self.config, seed)
         self.batch_size, self.seed = training.batch_size, seed
 
-    def batches(self, epoch: int) -> Sequence[Tensor]:
-        """Cut the users, in the order of this epoch, into even batches."""
-        return epoch_batches(self.training_users, self.batch_size, self.seed, epoch)
+    def batches(self, epoch: int) -> Sequence[tuple[Tensor, list[int]]]:
+        """Cut the users into even batches, each with the seed of what is hidden."""
+        cut = epoch_batches(self.training_users, self.batch_size, self.seed, epoch)
+        return [(users, [self.seed, 4, epoch, i]) for i, users in enumerate(cut)]
 
-    def loss(self, model: nn.Module, batch: Int[Tensor, " users"]) -> Tensor:
+    def loss(self, model: nn.Module, batch: tuple[Tensor, list[int]]) -> Tensor:
         """Give the mean loss of the steps of a batch that have a next point."""
-        return mean_over_processes(*self._score(model, own_part(batch)))
+        users, seed = batch
+        return mean_over_processes(*self._score(model, own_part(users), seed))
 
     def validation_loss(self, model: nn.Module) -> float:
         """Give the mean loss of the steps of the users held out."""
         scores = [
-            torch.stack([part.double() for part in self._score(model, rows)])
-            for rows in self.held_out.split(self.batch_size)
+            torch.stack([part.double() for part in self._score(model, rows, [i])])
+            for i, rows in enumerate(self.held_out.split(self.batch_size))
         ]
         total, count = torch.stack(scores).sum(dim=0)
         return (total / count.clamp(min=1)).item()
 
-    def _score(self, model: nn.Module, users: Tensor) -> tuple[Tensor, Tensor]:
+    def _score(
+        self, model: nn.Module, users: Tensor, seed: list[int]
+    ) -> tuple[Tensor, Tensor]:
         """Give the sum of the losses, and of how many steps."""
         inputs = make_inputs(self.steps.take_users(users.numpy()), self.config)
         inputs = inputs.to(next(model.parameters()).device)
-        output = model(*inputs.between(0, -1))
+        shown = inputs.between(0, -1)
+        if self.config.hidden > 0:
+            hidden = draw_hidden(shown.known, self.config.hidden, seed)
+            shown = shown._replace(known=shown.known & ~hidden)
+        output = model(*shown)
         target, known = inputs.points[:, 1:], inputs.known[:, 1:]
-        losses = step_losses(output, target, self.config)
+        losses = step_losses(output, target, self.config, shown.points)
         scored = known if self.config.gap_mask else torch.ones_like(known)
+        if self.config.target != "point":
+            # Steps before the first fix are filled with it: they would tell the future.
+            scored = scored & (shown.known.cumsum(dim=1) > 0)
         return losses.masked_fill(~scored, 0.0).sum(), scored.sum()
+
+
+def draw_hidden(
+    known: Bool[Tensor, "users steps"], share: float, seed: Sequence[int]
+) -> Bool[Tensor, "users steps"]:
+    """Mark steps to be hidden, in runs of :data:`HIDDEN_RUN` steps.
+
+    Args:
+        known: of any users; only its shape is used.
+        share: of the steps, in [0, 1).
+        seed: the same seed hides the same steps.
+    """
+    rng, (users, steps) = np.random.default_rng(seed), known.shape
+    runs = rng.random((users, steps // HIDDEN_RUN + 2)) < share
+    run = (np.arange(steps) + rng.integers(HIDDEN_RUN, size=(users, 1))) // HIDDEN_RUN
+    return torch.from_numpy(np.take_along_axis(runs, run, axis=1)).to(known.device)
 
 
 def pretrain_raw(
@@ -141,7 +170,7 @@ def pretrain_raw(
     task = NextPointTask(steps, config, training, seed)
     users = {"training": len(task.training_users), "held_out": len(task.held_out)}
     facts = {"objective": "next point", "users": users, "seed": seed}
-    in_nats = task.config.output == "mixture"
+    in_nats = "mixture" in task.config.output or task.config.target == "visited"
     return train_and_save(
         task, task.model, training, folder, facts, in_nats=in_nats, progress=progress
     )
