@@ -46,7 +46,7 @@ def full_extras(batch=3, history=8, predict=4):
     return {
         "history_padding": padding,
         "candidates": candidates,
-        "prior": torch.rand(batch, predict, 3, generator=generator),
+        "prior": torch.rand(batch, predict, 3, 1, generator=generator),
         "place_features": torch.randn(PLACES, WIDTH, generator=generator),
     }
 

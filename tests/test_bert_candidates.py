@@ -25,11 +25,11 @@ def vocabulary(events):
     return build_vocabulary(events.tokens, events.token)
 
 
-def find(events, vocabulary, rows, options=None, **config):
+def find(events, vocabulary, rows, **config):
     windows, _ = build_windows(
         events, vocabulary, tiny(), WindowConfig(window_stride=9)
     )
-    finder = CandidateFinder(vocabulary, 48, CandidateConfig(**config), options)
+    finder = CandidateFinder(vocabulary, 48, CandidateConfig(**config))
     return windows, finder.find(windows, np.asarray(rows))
 
 
@@ -83,10 +83,13 @@ def test_neighbours_join_with_no_share(events, vocabulary):
     np.testing.assert_allclose(more.shares[0][:, ~new], alone.shares[0])
 
 
-def test_options_of_the_weights_count(events, vocabulary):
-    _, short = find(events, vocabulary, [6], MedoidOptions(decay=0.5, slot_width=9.0))
-    _, long = find(events, vocabulary, [6], MedoidOptions(decay=1.0, slot_width=9.0))
-    assert not np.allclose(short.shares, long.shares)
+def test_every_histogram_has_shares_of_its_own(events, vocabulary):
+    ways = [MedoidOptions(decay=decay, slot_width=9.0) for decay in (0.5, 1.0)]
+    _, both = find(events, vocabulary, [6], histograms=tuple(ways))
+    for column, way in enumerate(ways):
+        _, one = find(events, vocabulary, [6], histograms=(way,))
+        np.testing.assert_array_equal(both.shares[..., [column]], one.shares)
+    assert not np.allclose(both.shares[..., 0], both.shares[..., 1])
 
 
 def test_unknown_places_leave_no_candidate(events):

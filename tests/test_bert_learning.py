@@ -9,14 +9,15 @@ from safetensors.torch import load_file
 from mora.config import TrainingConfig
 from mora.errors import ConfigError, MissingFileError, MoraError
 from mora.trajectories.bert.candidates import CandidateConfig
-from mora.trajectories.bert.held_out import hold_out
+from mora.trajectories.bert.held_out import hold_out, validation_windows
 from mora.trajectories.bert.learning import finetune_bert, train_bert
 from mora.trajectories.bert.network import make_model
-from mora.trajectories.bert.prediction import predict_events
+from mora.trajectories.bert.prediction import PredictionConfig, predict_events
 from mora.trajectories.bert.task import BertTask, LearningConfig, cross_entropy
 from mora.trajectories.bert.trained import EventReader, read_bert
 from mora.trajectories.bert.vocabulary import build_vocabulary
 from mora.trajectories.bert.windows import WindowConfig, build_windows
+from mora.trajectories.humob.medoid import MedoidOptions
 
 
 @pytest.fixture
@@ -292,3 +293,55 @@ def test_floor_of_the_prior_counts(events, tmp_path):
         for floor in (0.01, 0.5)
     ]
     assert losses[0] != losses[1]
+
+
+def test_the_untrained_network_is_kept_where_training_does_harm(events, tmp_path):
+    network = tiny(prior=True)
+    first = make_model(network).state_dict()["output_projection.weight"]
+    assert (first == 0).all()
+    for rate, kept in ((1.0, True), (1e-4, False)):
+        training = TrainingConfig(
+            learning_rate=rate, batch_size=16, epochs=1, accelerator="cpu"
+        )
+        both = {
+            keep: weights(
+                train_bert(
+                    events,
+                    config(network=network, training=training, keep_untrained=keep),
+                    tmp_path / f"{rate}-{keep}",
+                )
+            )["output_projection.weight"]
+            for keep in (True, False)
+        }
+        assert (both[False] != 0).any()
+        assert bool((both[True] == 0).all()) == kept
+
+
+def test_selection_answers_as_the_prediction_will(events, tmp_path):
+    losses = []
+    for name in ("argmax", "proximity"):
+        settings = config(
+            select_by="geo_bleu", prediction=PredictionConfig(decoding=name)
+        )
+        losses.append(train_bert(events, settings, tmp_path / name).state.best_loss)
+    assert losses[0] != losses[1]
+
+
+def test_validation_with_gaps_sees_no_held_out_day(events, tmp_path):
+    settings = config(windows=WindowConfig(window_stride=6, gap_events=8))
+    reader = train_bert(events, settings, tmp_path).trained.reader
+    held = hold_out(events, 0.3, 3, 0)
+    windows = validation_windows(reader, held)
+    assert (windows.target > windows.history_end).any()
+    days = windows.columns.day
+    assert (days[windows.history_end - 1] < 9).all()
+
+
+def test_histograms_of_the_prior_reach_the_network(events, tmp_path):
+    ways = (MedoidOptions(), MedoidOptions(slot_width=4.0))
+    settings = config(
+        network=tiny(prior=True), candidates=CandidateConfig(histograms=ways)
+    )
+    learned = train_bert(events, settings, tmp_path)
+    assert learned.trained.model.prior_gate.out_features == 2
+    assert read_bert(tmp_path, events.tokens).reader.candidates.histograms == ways

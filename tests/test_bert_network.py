@@ -173,11 +173,41 @@ def test_prior_agrees_with_a_loop_and_its_scale_is_learned():
     for b in range(3):
         for column, place in enumerate(extras["candidates"][b].tolist()):
             if place >= 0:
-                expected[b, :, place] += 0.7 * extras["prior"][b, :, column]
+                expected[b, :, place] += 0.7 * extras["prior"][b, :, column, 0]
     logits = model(inputs)
     torch.testing.assert_close(logits, expected)
     logits[:, :, 3].sum().backward()
     assert model.prior_scale.grad.abs() > 0
+
+
+@pytest.mark.parametrize("output", ["table", "features"])
+def test_the_untrained_network_is_its_prior(output):
+    extras = full_extras()
+    features = {"place_features_size": WIDTH} if output == "features" else {}
+    model = tiny_model(prior=True, location_output=output, **features)
+    logits = model(random_windows(**extras))
+    nothing = torch.zeros_like(logits)
+    expected = add_prior(
+        nothing, extras["candidates"], extras["prior"][..., 0], torch.tensor(1.0)
+    )
+    torch.testing.assert_close(logits, expected)
+
+
+def test_priors_are_mixed_by_a_gate():
+    extras = full_extras()
+    shares = torch.rand(3, 4, 3, 2, generator=torch.Generator().manual_seed(2))
+    inputs = random_windows(**extras | {"prior": log_prior(shares, 0.1)})
+    model = tiny_model(prior=True, prior_histograms=2)
+
+    def mixed(weight):
+        prior = log_prior((1 - weight) * shares[..., 0] + weight * shares[..., 1], 0.1)
+        nothing = torch.zeros(3, 4, PLACES)
+        return add_prior(nothing, extras["candidates"], prior, torch.tensor(1.0))
+
+    torch.testing.assert_close(model(inputs), mixed(0.5))
+    with torch.no_grad():
+        model.prior_gate.bias.copy_(torch.tensor([0.0, np.log(3.0)]))
+    torch.testing.assert_close(model(inputs), mixed(0.75))
 
 
 def test_only_candidates_can_be_answered():
@@ -410,7 +440,7 @@ BROKEN = {
     ),
     "infinite": (
         {"prior": True},
-        {"prior": torch.full((3, 4, 3), -torch.inf)},
+        {"prior": torch.full((3, 4, 3, 1), -torch.inf)},
         "3 of 3 windows have no finite prior",
     ),
 }

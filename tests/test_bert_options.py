@@ -35,6 +35,7 @@ SHAPES = {
     "experts": ({}, 4),
     "mask_token": ({}, True),
     "prior": ({}, True),
+    "prior_histograms": ({"prior": True}, 2),
     "location_input": ({**PLACE, "location_output": "features"}, "both"),
     "location_output": ({**PLACE, "location_input": "features"}, "features"),
     "place_features_size": ({"location_input": "both", **PLACE}, WIDTH + 1),

@@ -9,6 +9,7 @@ from bert_events import grid, regular_events, tiny, with_masked_days
 
 from mora.errors import MoraError, RunError
 from mora.trajectories.bert.candidates import CandidateConfig
+from mora.trajectories.bert.day_choice import choose_days
 from mora.trajectories.bert.inputs import EventInputs
 from mora.trajectories.bert.network import make_model
 from mora.trajectories.bert.prediction import (
@@ -246,3 +247,31 @@ def test_nothing_wanted_gives_nothing(events):
     history, wanted = halves(events)
     none = wanted.select(np.zeros(len(wanted), bool))
     assert len(predict_events(trained_on(events), history, none)) == 0
+
+
+def test_with_gaps_answers_are_no_history(events):
+    history, wanted = halves(events)
+    trained = trained_on(events, windows={"gap_events": 4})
+    recorder = Recorder(trained.reader.network.num_location_ids)
+    predict_events(replace(trained, model=recorder), history, wanted)
+    first = recorder.shown[0].history_locations
+    for inputs in recorder.shown[1:]:
+        torch.testing.assert_close(inputs.history_locations, first)
+
+
+def test_days_are_chosen_by_the_past(events):
+    anywhere = np.random.default_rng(0).integers(0, 25, len(events))
+    events = events.with_tokens(anywhere.astype(np.int32))
+    history, wanted = halves(events)
+    trained = trained_on(events)
+    plain = predict_events(trained, history, wanted)
+    found = [
+        predict_events(
+            trained, history, wanted, PredictionConfig(choose_days=True, past_days=n)
+        )
+        for n in (1, 9)
+    ]
+    assert not np.array_equal(found[0], plain)
+    assert not np.array_equal(*found)
+    expected = choose_days(plain, history, wanted, 9)
+    np.testing.assert_array_equal(found[1], expected)

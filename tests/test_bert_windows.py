@@ -153,3 +153,27 @@ def test_gather_takes_only_what_is_asked_for():
         some.history_locations, every.history_locations[[4, 1, 4]]
     )
     np.testing.assert_array_equal(some.future_rows, every.future_rows[[4, 1, 4]])
+
+
+def test_gaps_grow_from_window_to_window_of_a_user():
+    events = regular_events(users=2, days=6)  # 36 events a user
+    windows, _ = cut(events, window_stride=5, gap_events=9)
+    plain, _ = cut(events, window_stride=5)
+    np.testing.assert_array_equal(windows.target, plain.target)
+    gaps = windows.target - windows.history_end
+    # 0, 4, 8 and again 2, as 12 is beyond 9; never more than leaves one event.
+    np.testing.assert_array_equal(gaps, [0, 4, 8, 2, 6] * 2)
+    np.testing.assert_array_equal(windows.known_end, windows.history_end)
+    batch, location = everything(windows), windows.columns.location
+    for row in range(len(windows)):
+        end = windows.history_end[row]
+        start = end - batch.history_known[row].sum()
+        np.testing.assert_array_equal(
+            batch.history_locations[row, batch.history_known[row]], location[start:end]
+        )
+
+
+def test_gaps_leave_the_least_history():
+    events = regular_events(users=1, days=4)
+    windows, _ = cut(events, window_stride=2, gap_events=99, minimum_history=3)
+    assert windows.history_end.min() == 3

@@ -18,7 +18,12 @@ from mora.trajectories.humob.files import read_humob, write_humob
 from mora.trajectories.humob.submission import validate_submission
 
 LAYOUT = {"seed": 1, "width": 24, "height": 24, "centres": 2, "pois": 500}
-TRAINING = {"epochs": 1, "batch_size": 64, "accelerator": "cpu"}
+TRAINING = {
+    "epochs": 1,
+    "batch_size": 64,
+    "accelerator": "cpu",
+    "learning_rate": 0.03,
+}
 
 
 def city(users, seed=1, days=12):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor
@@ -139,10 +140,29 @@ def _learn(
     )
     trained = TrainedBert(model, reader)
     task = BertTask(trained, windows, held_out, config)
+    untrained = _untrained(task) if config.keep_untrained else None
     state = fit(task, config.training, folder, progress=progress)
+    if untrained is not None and untrained.loss <= state.best_loss:
+        model.load_state_dict(untrained.weights)
     model.eval()
     trained.write(folder)
     return LearnedBert(trained, state, skipped)
+
+
+@dataclass(frozen=True, eq=False)
+class _Untrained:
+    """The network before the first step."""
+
+    loss: float
+    weights: dict[str, Tensor]
+
+
+def _untrained(task: BertTask) -> _Untrained:
+    model = task.trained.model.eval()
+    with torch.no_grad():
+        loss = task.validation_loss(model)
+    model.train()
+    return _Untrained(loss, {k: v.clone() for k, v in model.state_dict().items()})
 
 
 def _begin_with(

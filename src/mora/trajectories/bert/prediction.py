@@ -13,6 +13,7 @@ from pydantic import Field
 
 from mora.errors import MoraError, RunError, examples
 from mora.progress import Progress, silent
+from mora.trajectories.bert.day_choice import choose_days
 from mora.trajectories.bert.decoding import DecodingConfig, decode
 from mora.trajectories.bert.trained import TrainedBert
 from mora.trajectories.bert.vocabulary import Vocabulary
@@ -28,10 +29,16 @@ class PredictionConfig(DecodingConfig):
     Attributes:
         delta_restarts: the first predicted event has the delta 0, as in the released
             code, not the slots since the last known event.
+        choose_days: a day of the network's answers is kept only where none of the
+            medoid's would have done better on the user's past days; see
+            :func:`mora.trajectories.bert.day_choice.choose_days`.
+        past_days: how many past days that are.
         users_at_once: users of a chunk; each chunk is kept as a file of its own.
     """
 
     delta_restarts: bool = False
+    choose_days: bool = False
+    past_days: int = Field(24, ge=1)
     users_at_once: int = Field(64, ge=1)
 
 
@@ -162,7 +169,12 @@ def _predict_users(
             logits = trained.model(batch.inputs.to(device))
         found = decode(logits, reader.vocabulary, config, batch.candidates).cpu()
         _write(columns, batch.rows, batch.known, found)
-    return reader.vocabulary.decode(columns.location[events.masked()])
+    wanted = events.masked()
+    found = reader.vocabulary.decode(columns.location[wanted])
+    if not config.choose_days:
+        return found
+    known = events.select(~wanted)
+    return choose_days(found, known, events.select(wanted), config.past_days)
 
 
 def _write(

@@ -17,7 +17,7 @@ from mora.trajectories.bert.candidates import CandidateConfig
 from mora.trajectories.bert.held_out import HeldOut, validation_windows
 from mora.trajectories.bert.inputs import NO_TARGET, EventInputs
 from mora.trajectories.bert.network import MobilityBERT
-from mora.trajectories.bert.prediction import predict_events
+from mora.trajectories.bert.prediction import PredictionConfig, predict_events
 from mora.trajectories.bert.presets import BertConfig
 from mora.trajectories.bert.trained import TrainedBert
 from mora.trajectories.bert.vocabulary import VocabularyKind
@@ -36,6 +36,9 @@ class LearningConfig(Section):
         candidates: which places a user may be at, for a prior or a restricted network.
         select_by: the weights kept are those with the lowest cross-entropy on the days
             held out, or with the highest GEO-BLEU of what they predict there.
+        prediction: how they predict there.
+        keep_untrained: where no epoch did better there than the untrained network,
+            that one is kept. With a prior it is the prior.
         validation_share: users whose last days are held out.
         held_out_days: how many days those are.
         location_learning_rate: of the location embedding; None for the same as all.
@@ -58,6 +61,8 @@ class LearningConfig(Section):
     windows: WindowConfig = WindowConfig()
     candidates: CandidateConfig = CandidateConfig()
     select_by: Literal["cross_entropy", "geo_bleu"] = "cross_entropy"
+    prediction: PredictionConfig = PredictionConfig()
+    keep_untrained: bool = False
     validation_share: float = Field(0.1, gt=0, lt=1)
     held_out_days: int = Field(15, ge=1)
     location_learning_rate: float | None = Field(1e-4, gt=0)
@@ -136,7 +141,10 @@ class BertTask:
         del model  # the network inside is the same
         if self.config.select_by == "geo_bleu":
             found = predict_events(
-                self.trained, self.held_out.history, self.held_out.wanted
+                self.trained,
+                self.held_out.history,
+                self.held_out.wanted,
+                self.config.prediction,
             )
             generated = self.held_out.wanted.with_tokens(found.astype(np.int32))
             return -score_users(generated, self.held_out.wanted).means()["geo_bleu"]
