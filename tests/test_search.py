@@ -1,3 +1,5 @@
+import sys
+
 import h3
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ import shapely
 
 from mora import nearest
 from mora.embeddings import Embeddings
-from mora.errors import MoraError, NoGeometryError, UnknownTokenError
+from mora.errors import MissingExtraError, MoraError, NoGeometryError, UnknownTokenError
 from mora.explore.search import PlaceSearch, bounding_box
 from mora.nearest import highest, most_similar, unit_rows
 from mora.tokens import GridTokens, H3Tokens, ZoneTokens
@@ -233,3 +235,24 @@ def test_words_need_an_encoder():
         PlaceSearch(of_four()).words("airport")
     with pytest.raises(MoraError, match="this index knows no words"):
         PlaceSearch(of_four()).text_match("airport")
+
+
+def test_the_graph_finds_most_of_the_nearest():
+    pytest.importorskip("faiss", reason="needs the extra `ann`")
+    embeddings = of_cells()
+    exact = PlaceSearch(embeddings)
+    graph = PlaceSearch(embeddings, approximate=True)
+    place = embeddings.tokens.names()[7]
+    first, second = (search.nearest(place, 10) for search in (exact, graph))
+    assert len(set(first.tokens) & set(second.tokens)) >= 9
+    assert embeddings.tokens.find([place])[0] not in second.tokens
+    np.testing.assert_allclose(second.cosines, np.sort(second.cosines)[::-1])
+    area = bounding_box(-180, -90, 180, 90)
+    within = graph.nearest(place, 10, area)  # exact
+    np.testing.assert_array_equal(within.tokens, exact.nearest(place, 10, area).tokens)
+
+
+def test_the_graph_is_an_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(MissingExtraError, match=r"faiss-cpu.*mora\[ann\]"):
+        PlaceSearch(of_four(), approximate=True)

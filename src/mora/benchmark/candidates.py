@@ -13,9 +13,7 @@ from mora.benchmark.splits import Split, block_folds, shuffled_folds
 INNER_FOLDS = 3  # a fit of each candidate for each; every training row is used once
 
 # One matrix, or candidates of which one is taken per fold.
-Model: TypeAlias = (
-    Shaped[np.ndarray, "tokens _"] | Sequence[Shaped[np.ndarray, "_ _"]]
-)
+Model: TypeAlias = Shaped[np.ndarray, "tokens _"] | Sequence[Shaped[np.ndarray, "_ _"]]
 
 
 def candidates_of(model: Model) -> list[Shaped[np.ndarray, "_ _"]]:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from mora.embeddings import Embeddings
 from mora.errors import MoraError, examples
 from mora.explore.words import WordSearch
-from mora.nearest import most_similar, unit_rows
+from mora.nearest import most_similar, neighbour_graph, unit_rows
 from mora.tokens import Tokens
 
 Within = shapely.Geometry | Sequence[Any] | np.ndarray | None
@@ -41,12 +41,22 @@ class PlaceSearch:
         embeddings: places and vectors; all finite.
         words: what texts mean in the space of the vectors; None without search in
             words.
+        approximate: search among all places by a graph of neighbours (extra ``ann``),
+            which pays from a million places on and may miss some. Within an area the
+            search stays exact.
 
     Raises:
         MoraError: if a vector is not finite.
+        MissingExtraError: if ``approximate`` is set and its package is not installed.
     """
 
-    def __init__(self, embeddings: Embeddings, words: WordSearch | None = None) -> None:
+    def __init__(
+        self,
+        embeddings: Embeddings,
+        words: WordSearch | None = None,
+        *,
+        approximate: bool = False,
+    ) -> None:
         broken = np.flatnonzero(~np.isfinite(embeddings.vectors).all(axis=1))
         if len(broken):
             names = [embeddings.tokens.names()[row] for row in broken[:4]]
@@ -57,6 +67,7 @@ class PlaceSearch:
         self.tokens: Tokens = embeddings.tokens
         self._unit = unit_rows(embeddings.vectors)
         self._words = words
+        self._graph = neighbour_graph(self._unit) if approximate else None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -170,12 +181,24 @@ class PlaceSearch:
                 f"the query has shape {query.shape}; expected {self.dim} finite "
                 f"numbers. Take a vector of this run."
             )
+        if self._graph is not None and within is None:
+            return self._search_graph(query, k, leave_out)
         allowed = self._allowed(within)
         allowed[leave_out] = False
         rows = np.flatnonzero(allowed)
         places = self._unit if len(rows) == len(self) else self._unit[rows]
         found, cosines = most_similar(places, query[None].astype(np.float32), k)
         return Found(rows[found[0]], cosines[0])
+
+    def _search_graph(
+        self, query: Float[np.ndarray, " dim"], k: int, leave_out: np.ndarray
+    ) -> Found:
+        """Ask the graph for as many more as are left out."""
+        unit = unit_rows(query[None].astype(np.float32))
+        more = min(k + len(leave_out), len(self))
+        cosines, rows = self._graph.search(unit, more)
+        kept = (rows[0] >= 0) & ~np.isin(rows[0], leave_out)
+        return Found(rows[0][kept][:k], cosines[0][kept][:k])
 
     def _allowed(self, within: Within) -> Bool[np.ndarray, " tokens"]:
         """Say which places an answer may be."""

@@ -5,20 +5,32 @@ Each builder in :data:`MODALITIES` turns a table (imagery: rasters) into
 """
 
 from mora.modalities.demographics import build_demographics
+from mora.modalities.demographics40 import build_demographics40
 from mora.modalities.features import MODALITIES, Features, modality, read_features
+from mora.modalities.home_work import infer_commutes
 from mora.modalities.imagery import build_imagery
 from mora.modalities.poi import build_poi
+from mora.modalities.population import count_age_sex, count_people
 from mora.modalities.raster_sources import check_rasters
+from mora.modalities.remote_clip import build_remote_clip
 from mora.modalities.table import build_table
 
+FROM_RASTERS = ("imagery", "remote_clip")  # kinds that read rasters, not a table
+
 __all__ = [
+    "FROM_RASTERS",
     "MODALITIES",
     "Features",
     "build_demographics",
+    "build_demographics40",
     "build_imagery",
     "build_poi",
+    "build_remote_clip",
     "build_table",
     "check_rasters",
+    "count_age_sex",
+    "count_people",
+    "infer_commutes",
     "modality",
     "read_features",
 ]

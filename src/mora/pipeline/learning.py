@@ -15,7 +15,13 @@ from mora.errors import ConfigError
 from mora.graph.sampling import normalise, sample_edges
 from mora.line import METHODS, embed
 from mora.memory import require_memory
-from mora.modalities import MODALITIES, Features, check_rasters, read_features
+from mora.modalities import (
+    FROM_RASTERS,
+    MODALITIES,
+    Features,
+    check_rasters,
+    read_features,
+)
 from mora.pipeline.inputs import RunContext, locate, read_array
 from mora.pipeline.mobility import read_mobility
 from mora.pipeline.rows import read_modality
@@ -106,7 +112,7 @@ def check_features(context: RunContext) -> None:
     """
     tokens = read_mobility(context.folder / "graph").tokens
     for config in context.config.modalities.values():
-        if config.kind == "imagery":
+        if config.kind in FROM_RASTERS:
             options = {key: _located(v, key) for key, v in config.options.items()}
             known = inspect.signature(check_rasters).parameters
             check_rasters(tokens, **{k: options[k] for k in options if k in known})

@@ -9,6 +9,7 @@ from jaxtyping import Int
 from mora.config import ModalityConfig, TableInput
 from mora.errors import ConfigError
 from mora.geometry import cover_with_cells
+from mora.modalities import FROM_RASTERS
 from mora.modalities.rows import rows_to_tokens
 from mora.pipeline.inputs import RunContext
 from mora.pipeline.mobility import keep_inside
@@ -33,7 +34,7 @@ def read_modality(
     Raises:
         ConfigError: if a modality that needs tables has none.
     """
-    if config.kind == "imagery":
+    if config.kind in FROM_RASTERS:
         return None
     place = f"modalities.{name}.inputs"
     if not config.inputs:

