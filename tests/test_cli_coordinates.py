@@ -178,7 +178,7 @@ def test_a_run_is_published(mora, finished, tmp_path):
     small.write_text(yaml.safe_dump({"distill": SMALL, "training": TRAINING}))
     command = ("publish", finished, "--to", tmp_path / "hub", "--config", config)
     command += ("--distilling", small)
-    status, out, err = mora(*command)
+    status, _, err = mora(*command)
     assert (status, err) == (0, "")
     names = {path.name for path in (tmp_path / "hub").iterdir()}
     assert {"model.safetensors", "README.md", "stac.json", "SHA256SUMS"} <= names
