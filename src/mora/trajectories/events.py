@@ -1,8 +1,7 @@
 """Events of many users in one sorted table, with the rows of each user together."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -10,6 +9,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from mora.errors import MoraError
 from mora.geometry import EARTH_RADIUS_KM
 from mora.tokens import GridTokens, Tokens
+from mora.trajectories.by_user import ByUser, offsets_of
 
 MASKED = -1  # token of an event whose place is to be predicted
 DAYS_A_WEEK = 7
@@ -17,13 +17,10 @@ WEEKEND = (0, 6)  # of day mod 7, as in HuMob
 
 
 @dataclass(frozen=True, eq=False)
-class Events:
+class Events(ByUser):
     """Where users were, sorted by user, day and slot.
 
     Attributes:
-        users: own id of each user, ascending, none twice.
-        offsets: events of the user at position ``i`` are rows
-            ``offsets[i]:offsets[i + 1]``.
         day: day of each event, from 0.
         slot: time of day in slots, from 0.
         token: row of the place in ``tokens``; :data:`MASKED` where it is unknown.
@@ -32,25 +29,13 @@ class Events:
         duplicates: rows left out because another row said the same.
     """
 
-    users: Shaped[np.ndarray, " users"]
-    offsets: Int[np.ndarray, " bounds"]
+    ROWS: ClassVar[tuple[str, ...]] = ("day", "slot", "token")
     day: Int[np.ndarray, " events"]
     slot: Int[np.ndarray, " events"]
     token: Int[np.ndarray, " events"]
     tokens: Tokens
     slots_a_day: int = 48
     duplicates: int = 0
-
-    def __len__(self) -> int:
-        return len(self.day)
-
-    def counts(self) -> Int[np.ndarray, " users"]:
-        """Give the number of events of each user."""
-        return np.diff(self.offsets)
-
-    def user_rows(self) -> Int[np.ndarray, " events"]:
-        """Give the position of the user of each event."""
-        return np.repeat(np.arange(len(self.users)), self.counts())
 
     def time(self) -> Int[np.ndarray, " events"]:
         """Give the slots since the first slot of day 0."""
@@ -59,33 +44,6 @@ class Events:
     def masked(self) -> Bool[np.ndarray, " events"]:
         """Say of each event whether its place is to be predicted."""
         return self.token == MASKED
-
-    def take_users(
-        self, positions: Int[np.ndarray, " kept"] | Sequence[int]
-    ) -> "Events":
-        """Give the events of some users, in ascending order of the users.
-
-        Args:
-            positions: of users, none twice.
-        """
-        kept = np.zeros(len(self.users), bool)
-        kept[np.asarray(positions, dtype=np.int64)] = True
-        return replace(
-            self.select(kept[self.user_rows()]),
-            users=self.users[kept],
-            offsets=_offsets(self.counts()[kept]),
-        )
-
-    def select(self, keep: Bool[np.ndarray, " events"]) -> "Events":
-        """Give some of the events; a user who has none left stays, with none."""
-        counts = np.bincount(self.user_rows()[keep], minlength=len(self.users))
-        return replace(
-            self,
-            offsets=_offsets(counts),
-            day=self.day[keep],
-            slot=self.slot[keep],
-            token=self.token[keep],
-        )
 
     def between(self, first_day: int, last_day: int) -> "Events":
         """Give the events of the days ``first_day`` to ``last_day - 1``."""
@@ -131,7 +89,7 @@ def build_events(
         columns = [np.asarray(c)[order] for c in (position, day, slot, token)]
         fresh = _first_of_equal(*columns)
         position, day, slot, token = (column[fresh] for column in columns)
-        offsets = _offsets(np.bincount(position, minlength=len(users)))
+        offsets = offsets_of(np.bincount(position, minlength=len(users)))
     return Events(
         users,
         offsets.astype(np.int64),
@@ -212,10 +170,6 @@ def _first_of_equal(
     fresh = np.ones(len(user), bool)
     fresh[order[1:][again]] = False
     return fresh
-
-
-def _offsets(counts: Int[np.ndarray, " users"]) -> Int[np.ndarray, " bounds"]:
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def join_in_time(first: Events, second: Events) -> Events:

@@ -1,68 +1,38 @@
 """GPS points of many users in one sorted table, with the points of a user together."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Float64, Int, Real, Shaped
+from jaxtyping import Bool, Float, Float64, Real, Shaped
 
 from mora.errors import MissingColumnError, MoraError, examples
 from mora.tables import TableReport, check_visits
+from mora.trajectories.by_user import ByUser, offsets_of
 
 SECONDS_A_DAY = 86_400
 
 
 @dataclass(frozen=True, eq=False)
-class Traces:
+class Traces(ByUser):
     """Where users were seen, sorted by user and time.
 
     Attributes:
-        users: own id of each user, ascending, none twice.
-        offsets: points of the user at position ``i`` are rows
-            ``offsets[i]:offsets[i + 1]``.
         seconds: since midnight of a first day (1970-01-01 where dates are known) by the
             local clock, so that ``seconds % 86400`` is the time of day.
         lonlat: of each point, in degrees.
         duplicates: points left out because another one said the same.
     """
 
-    users: Shaped[np.ndarray, " users"]
-    offsets: Int[np.ndarray, " bounds"]
+    ROWS: ClassVar[tuple[str, ...]] = ("seconds", "lonlat")
     seconds: Float64[np.ndarray, " points"]
     lonlat: Float64[np.ndarray, "points 2"]
     duplicates: int = 0
 
-    def __len__(self) -> int:
-        return len(self.seconds)
-
-    def counts(self) -> Int[np.ndarray, " users"]:
-        """Give the number of points of each user."""
-        return np.diff(self.offsets)
-
-    def user_rows(self) -> Int[np.ndarray, " points"]:
-        """Give the position of the user of each point."""
-        return np.repeat(np.arange(len(self.users)), self.counts())
-
     def hour(self) -> Float64[np.ndarray, " points"]:
         """Give the local hour of the day of each point, in [0, 24)."""
         return self.seconds % SECONDS_A_DAY / 3600
-
-    def take_users(
-        self, positions: Int[np.ndarray, " kept"] | Sequence[int]
-    ) -> "Traces":
-        """Give the points of some users, in ascending order of the users.
-
-        Args:
-            positions: of users, none twice.
-        """
-        kept = np.zeros(len(self.users), bool)
-        kept[np.asarray(positions, dtype=np.int64)] = True
-        return replace(
-            self.select(kept[self.user_rows()]),
-            users=self.users[kept],
-            offsets=_offsets(self.counts()[kept]),
-        )
 
     def of_users(self, users: Shaped[np.ndarray, " kept"]) -> "Traces":
         """Give the points of the named users, such as those who have a vector.
@@ -81,16 +51,6 @@ class Traces:
                 f"Were they hashed with another salt?"
             )
         return self.take_users(np.searchsorted(self.users, users))
-
-    def select(self, keep: Bool[np.ndarray, " points"]) -> "Traces":
-        """Give some of the points; a user who has none left stays, with none."""
-        counts = np.bincount(self.user_rows()[keep], minlength=len(self.users))
-        return replace(
-            self,
-            offsets=_offsets(counts),
-            seconds=self.seconds[keep],
-            lonlat=self.lonlat[keep],
-        )
 
 
 def build_traces(
@@ -120,7 +80,7 @@ def build_traces(
     fresh = _first_of_equal(position, seconds, lonlat)
     return Traces(
         users,
-        _offsets(np.bincount(position[fresh], minlength=len(users))),
+        offsets_of(np.bincount(position[fresh], minlength=len(users))),
         seconds[fresh],
         lonlat[fresh],
         duplicates=int(len(fresh) - fresh.sum()),
@@ -214,7 +174,3 @@ def _first_of_equal(
     fresh = np.ones(len(position), bool)
     fresh[shared] = ~pd.DataFrame(columns).duplicated().to_numpy()
     return fresh
-
-
-def _offsets(counts: Int[np.ndarray, " users"]) -> Int[np.ndarray, " bounds"]:
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
