@@ -10,12 +10,19 @@ from mora.config import (
     TableInput,
     TrainingConfig,
     load_config,
+    load_section,
 )
 from mora.config.loading import merge, read_preset
 from mora.errors import ConfigError, MissingExtraError, MissingFileError
 from mora.pipeline.inputs import locate
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+EVERY = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+OTHERS = {  # of other commands than `mora run`
+    "humob": "HumobConfig",
+    "raw": "RawRunConfig",
+    "raw_gowalla": "RawRunConfig",
+}
+CONFIGS = [path for path in EVERY if path.stem not in OTHERS]
 SMALLEST = {"name": "small", "mobility": {"kind": "visits"}}
 
 
@@ -286,6 +293,17 @@ def test_every_configuration_can_be_followed(path):
 
 def test_configurations_are_found():
     assert {"demo", "paper_china", "us_commute"} <= {path.stem for path in CONFIGS}
+
+
+@pytest.mark.parametrize(("stem", "kind"), OTHERS.items())
+def test_configurations_of_other_commands(stem, kind):
+    from mora.pipeline import humob_config, raw_config
+
+    module = humob_config if kind == "HumobConfig" else raw_config
+    (path,) = (path for path in EVERY if path.stem == stem)
+    settings = load_section(path, getattr(module, kind))
+    assert settings.name == stem
+    assert settings.bert() if stem == "humob" else settings.raw()
 
 
 def test_the_papers_values():

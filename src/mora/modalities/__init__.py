@@ -14,12 +14,15 @@ from mora.modalities.population import count_age_sex, count_people
 from mora.modalities.raster_sources import check_rasters
 from mora.modalities.remote_clip import build_remote_clip
 from mora.modalities.table import build_table
+from mora.modalities.vectors import build_vectors
 
-FROM_RASTERS = ("imagery", "remote_clip")  # kinds that read rasters, not a table
+FROM_RASTERS = ("imagery", "remote_clip")
+WITHOUT_TABLE = (*FROM_RASTERS, "vectors")  # kinds that read files of their own
 
 __all__ = [
     "FROM_RASTERS",
     "MODALITIES",
+    "WITHOUT_TABLE",
     "Features",
     "build_demographics",
     "build_demographics40",
@@ -27,6 +30,7 @@ __all__ = [
     "build_poi",
     "build_remote_clip",
     "build_table",
+    "build_vectors",
     "check_rasters",
     "count_age_sex",
     "count_people",

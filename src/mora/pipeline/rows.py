@@ -9,7 +9,7 @@ from jaxtyping import Int
 from mora.config import ModalityConfig, TableInput
 from mora.errors import ConfigError
 from mora.geometry import cover_with_cells
-from mora.modalities import FROM_RASTERS
+from mora.modalities import WITHOUT_TABLE
 from mora.modalities.rows import rows_to_tokens
 from mora.pipeline.inputs import RunContext
 from mora.pipeline.mobility import keep_inside
@@ -29,12 +29,13 @@ def read_modality(
         tokens: ids in the rows are names of these.
 
     Returns:
-        The rows, with ``token`` or ``lon`` and ``lat``; None for rasters.
+        The rows, with ``token`` or ``lon`` and ``lat``; None for kinds that read files
+        of their own.
 
     Raises:
         ConfigError: if a modality that needs tables has none.
     """
-    if config.kind in FROM_RASTERS:
+    if config.kind in WITHOUT_TABLE:
         return None
     place = f"modalities.{name}.inputs"
     if not config.inputs:
