@@ -51,6 +51,7 @@ def test_planted_groups_are_recovered_and_each_view_tells_its_own():
     assert probe(got[:, 48:], GROUP % 2) > 0.95
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_rows_and_leaves_other_random_numbers_alone():
     state = torch.random.get_rng_state()
     one, again = (recp(planted(), **SHORT) for _ in "ab")

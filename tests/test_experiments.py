@@ -219,6 +219,7 @@ def test_a_quick_experiment_is_one_of_its_own(base):
     assert "A single seed is no result" in to_markdown(quick)
 
 
+@pytest.mark.slow
 def test_several_at_a_time_give_the_same(outcome, base, tmp_path):
     study = small(Variant("short", SHORT), Variant("longer", LONGER, paper=1.5))
     config = load_config(base[0], {"name": "other"})

@@ -129,7 +129,10 @@ def test_pickled_objects_are_refused(tmp_path):
 
 
 def test_registry_holds_the_modalities():
-    assert set(MODALITIES) == {"demographics", "imagery", "poi", "table"}
+    assert set(MODALITIES) == {
+        *("demographics", "demographics40", "imagery", "poi", "remote_clip"),
+        *("table", "vectors"),
+    }
 
 
 def test_registering_a_modality(monkeypatch):

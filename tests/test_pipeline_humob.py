@@ -202,6 +202,7 @@ def test_users_without_history_get_the_city_mode(tmp_path):
     assert len(set(tokens[found.wanted.offsets[1] :].tolist())) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

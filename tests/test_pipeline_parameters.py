@@ -29,7 +29,7 @@ from mora.config import RunConfig
 from mora.config.declarations import declared_labels
 from mora.config.section import Section
 from mora.pipeline import run
-from mora.sources import SOURCES
+from mora.sources.registry import SOURCES, source
 
 # What a stage leaves, without the times and places of its manifest.
 RESULTS = {
@@ -566,7 +566,7 @@ def write_variants(folder, city):
 @pytest.fixture(scope="module")
 def results(data, tmp_path_factory):
     """Give what a stage leaves; what a configuration starts from is run once."""
-    SOURCES["places_of_the_test"] = lambda: planted_city().places.head(100)
+    source("places_of_the_test")(lambda: planted_city().places.head(100))
     folder = tmp_path_factory.mktemp("runs")
     given = bases(data)
 

@@ -372,6 +372,7 @@ def test_probes_need_matplotlib(done, monkeypatch):
 # Studies
 
 
+@pytest.mark.slow
 def test_a_study_compares_variants_in_pairs(tmp_path, monkeypatch):
     variants = {"one": {}, "two": {"network": {"target": "move"}}}
     study = Study("One or two", variants)

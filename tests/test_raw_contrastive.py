@@ -118,7 +118,7 @@ def test_batches_are_those_of_the_next_point():
     other = NextPointTask(steps, config(), training(), 0)
     made = task(steps)
     for first, second in zip(made.batches(1), other.batches(1), strict=True):
-        assert torch.equal(first[0], second)
+        assert torch.equal(first[0], second[0])
     assert made.config == other.config
     first, second = (t.held_out for t in (made, other))
     assert torch.equal(first, second)

@@ -96,10 +96,8 @@ def run(
     with joined_processes(settings.training.devices) as processes:
         if processes.rank > 0:
             return _take_part(context, stages, processes)
-        jobs = _plan(context, stages)
-        path.mkdir(parents=True, exist_ok=True)
+        _lead(context, _plan(context, stages), processes, reuse)
         write_json(path / CONFIG, settings.model_dump(mode="json"))
-        _lead(context, jobs, processes, reuse)
     product = path / "embeddings.parquet"
     return read_embeddings(product) if len(stages) > names.index("embed") else None
 
