@@ -21,6 +21,7 @@ OTHERS = {  # of other commands than `mora run`
     "humob": "HumobConfig",
     "raw": "RawRunConfig",
     "raw_gowalla": "RawRunConfig",
+    "raw_transfer": "RawRunConfig",
 }
 CONFIGS = [path for path in EVERY if path.stem not in OTHERS]
 SMALLEST = {"name": "small", "mobility": {"kind": "visits"}}
