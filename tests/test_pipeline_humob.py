@@ -282,6 +282,12 @@ def test_the_variant_changes_the_scores(done):
             "either path or generated, and not both",
         ),
         ({"preset": "huge"}, "huge"),
+        (
+            {"learning": {"seed": 3}},
+            r"learning.seed would change nothing; .*`seed:` of",
+        ),
+        ({"learning": {"network": {}}}, "learning.network would change nothing"),
+        ({"place_vectors": {"seed": 3}}, "place_vectors.seed would change nothing"),
         ({"network": {"hiden_size": 8}}, "hiden_size"),
     ],
 )

@@ -14,6 +14,7 @@ from mora.cli.options import (
     config_or_default,
     print_json,
     split_names,
+    stoppable,
 )
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 @app.command("experiment")
+@stoppable
 def experiment_command(
     name: Annotated[str | None, typer.Argument(help="Which study; see --list.")] = None,
     config: ConfigOption = None,
@@ -57,32 +59,24 @@ def experiment_command(
     settings = load_config(config_or_default(config))
     home = Path(folder or settings.folder or Path("runs") / settings.name)
     display = Display() if as_json else Terminal()
-    try:
-        if name == "distill":
-            _distill(
-                run(settings, folder=home, until="embed", display=display),
-                home,
-                seeds or 3,
-                display,
-            )
-            return
-        run(settings, folder=home, until="features", display=display)
-        study = make_experiment(name, settings, home)
-        if variants is not None:
-            study = study.only(split_names(variants) or [])
-        display.say(f"{study.title}: {len(study.variants)} variants")
-        outcome = run_experiment(
-            study,
-            settings,
-            home,
-            seeds=seeds or (2 if quick else 5),
-            quick=quick,
-            jobs=jobs or min(2, os.cpu_count() or 1),
-            display=display,
-        )
-    except KeyboardInterrupt:
-        typer.echo("Stopped. Start the same command again to go on.", err=True)
-        raise typer.Exit(130) from None
+    if name == "distill":
+        vectors = run(settings, folder=home, until="embed", display=display)
+        _distill(vectors, home, seeds or 3, display)
+        return
+    run(settings, folder=home, until="features", display=display)
+    study = make_experiment(name, settings, home)
+    if variants is not None:
+        study = study.only(split_names(variants) or [])
+    display.say(f"{study.title}: {len(study.variants)} variants")
+    outcome = run_experiment(
+        study,
+        settings,
+        home,
+        seeds=seeds or (2 if quick else 5),
+        quick=quick,
+        jobs=jobs or min(2, os.cpu_count() or 1),
+        display=display,
+    )
     written = write_outcome(outcome, outcome.folder)
     if as_json:
         print_json(outcome.to_json())

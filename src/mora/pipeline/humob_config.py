@@ -113,6 +113,7 @@ class HumobConfig(Section):
     def _over_the_preset(cls, given: Any) -> Any:
         if not isinstance(given, Mapping):
             return given
+        _refuse_overruled(given)
         below = improved_settings(given.get("preset", "improved"))
         own = {key: _plain(value) for key, value in given.items() if key in below}
         return {**given, **merge(below, own)}
@@ -146,3 +147,18 @@ class HumobConfig(Section):
             }
         preset = bert_preset(self.preset).model_dump()
         return validate_settings(preset | own, "network", BertConfig)
+
+
+def _refuse_overruled(given: Mapping[str, Any]) -> None:
+    """Refuse settings below a section that the run itself settles."""
+    for section, key in (
+        ("learning", "network"),
+        ("learning", "seed"),
+        ("learning", "prediction"),
+        ("place_vectors", "seed"),
+    ):
+        part = given.get(section)
+        if isinstance(part, Mapping) and key in part:
+            raise ValueError(
+                f"{section}.{key} would change nothing; expected `{key}:` of the run"
+            )
