@@ -14,7 +14,15 @@ ROOT = Path(mora.__file__).parent
 ORDER = [
     *["errors", "personal", "kernels", "memory", "progress", "config", "geometry"],
     *["harmonics", "nearest", "tables", "tokens", "sources", "graph", "line"],
-    *["modalities", "training", "encoder", "embeddings", "distill", "baselines"],
+    *[
+        "modalities",
+        "fusion",
+        "training",
+        "encoder",
+        "embeddings",
+        "distill",
+        "baselines",
+    ],
     *["benchmark", "trajectories", "explore", "publish", "serve", "pipeline"],
     *["experiments", "cli"],
 ]

@@ -14,6 +14,7 @@ from mora.config.mobility import (
 )
 from mora.config.run import (
     EncoderConfig,
+    ExportConfig,
     HeadConfig,
     LineConfig,
     MapConfig,
@@ -29,6 +30,7 @@ __all__ = [
     "ArraysMobility",
     "EncoderConfig",
     "EvaluationConfig",
+    "ExportConfig",
     "FlowsMobility",
     "GravityMobility",
     "GroupConfig",

@@ -123,6 +123,38 @@ class EncoderConfig(Section):
     normalisation: Literal["weighted", "unweighted"] = "weighted"
 
 
+class ExportConfig(Section):
+    """What the exported vector is made of; see :mod:`mora.fusion`.
+
+    The shares are of ``line.dim``, the width of the vector. What they leave, and what
+    sections do not need, goes to the vector that training aligned.
+
+    Attributes:
+        kind: the anchor's side of the trained model alone (paper), or sections side by
+            side: ``fused``.
+        own: share of the place's own features.
+        contrast: of their difference from the places that it exchanges people with.
+        around: of the features of places two steps away.
+        movement: of volumes and factors of the flows.
+    """
+
+    kind: Literal["anchor", "fused"] = "anchor"
+    own: float = Field(0.34, ge=0, le=1)
+    contrast: float = Field(0.25, ge=0, le=1)
+    around: float = Field(0.125, ge=0, le=1)
+    movement: float = Field(0.125, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> "ExportConfig":
+        total = self.own + self.contrast + self.around + self.movement
+        if total > 1:
+            raise ValueError(
+                f"the shares of export add up to {total:g}; expected 1 at most, what "
+                f"is left goes to the aligned vector"
+            )
+        return self
+
+
 class TrainingConfig(Section):
     """The training loop.
 
@@ -203,6 +235,7 @@ class RunConfig(Section):
     modalities: dict[ModalityName, ModalityConfig] = Field(default_factory=dict)
     encoder: EncoderConfig = EncoderConfig()
     training: TrainingConfig = TrainingConfig()
+    export: ExportConfig = ExportConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     map: MapConfig = MapConfig()
 

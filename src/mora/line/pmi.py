@@ -6,11 +6,9 @@ from numba import prange
 
 from mora.errors import GraphError
 from mora.graph.storage import MobilityGraph
+from mora.graph.streaming import stream_product
 from mora.kernels import kernel
 from mora.progress import Progress, silent
-
-# Columns that one thread works on: a constant, so that the loops become vector code.
-SLICE = 48
 
 
 class ShiftedPmi:
@@ -59,8 +57,7 @@ class ShiftedPmi:
     ) -> Float32[np.ndarray, "tokens columns"]:
         """Multiply the matrix by a dense one.
 
-        Each column is summed by one thread in the order of the edges: the result is the
-        same bit for bit whatever the number of threads.
+        The result is the same bit for bit whatever the number of threads.
 
         Args:
             x: the dense matrix.
@@ -69,15 +66,7 @@ class ShiftedPmi:
         Returns:
             The product, float32; zero where a token has no edge above the shift.
         """
-        sliced = _into_slices(x)
-        product = np.zeros_like(sliced)
-        for first, last in self.graph.row_blocks():
-            indptr, neighbour, weight = self.graph.block(first, last)
-            value = self._values(first, indptr, neighbour, weight)
-            _add_products(first, indptr, neighbour, value, sliced, product)
-            progress(int(self.graph.indptr[last]), self.graph.edges)
-        whole = product.transpose(1, 0, 2).reshape(len(x), -1)
-        return np.ascontiguousarray(whole[:, : x.shape[1]])
+        return stream_product(self.graph, x, self._values, progress)
 
     def _values(
         self,
@@ -92,17 +81,6 @@ class ShiftedPmi:
         constants = (self.log_degree, self.log_volume, self.scale)
         _fill_values(first, indptr, neighbour, log_weight, *constants, value)
         return value
-
-
-def _into_slices(
-    x: Float32[np.ndarray, "tokens columns"],
-) -> Float32[np.ndarray, "slices tokens 48"]:
-    """Put every 48 columns into an array of their own, zeros behind the last."""
-    slices = -(-x.shape[1] // SLICE)
-    padded = np.zeros((len(x), slices * SLICE), np.float32)
-    padded[:, : x.shape[1]] = x
-    split = padded.reshape(len(x), slices, SLICE).transpose(1, 0, 2)
-    return np.ascontiguousarray(split)
 
 
 @kernel(parallel=True)
@@ -123,26 +101,3 @@ def _fill_values(
             other = neighbour[k]
             above = max(0.0, own + log_weight[k] - log_degree[other])
             value[k] = above * scale[first + row] * scale[other]
-
-
-@kernel(parallel=True)
-def _add_products(
-    first: int,
-    indptr: np.ndarray,
-    neighbour: np.ndarray,
-    value: np.ndarray,
-    x: np.ndarray,
-    product: np.ndarray,
-) -> None:
-    """Add a block of rows and, by symmetry, of columns."""
-    for part in prange(len(x)):
-        there, result = x[part], product[part]
-        for row in range(len(indptr) - 1):
-            own, total = there[first + row], result[first + row]
-            for k in range(indptr[row], indptr[row + 1]):
-                v, other = value[k], there[neighbour[k]]
-                target = result[neighbour[k]]
-                for c in range(SLICE):
-                    total[c] += v * other[c]
-                for c in range(SLICE):
-                    target[c] += v * own[c]

@@ -1,4 +1,4 @@
-"""The stages between graph and embedding: LINE, features, alignment, export."""
+"""The stages between graph and embedding: LINE, features, alignment."""
 
 import inspect
 from collections.abc import Mapping
@@ -10,7 +10,6 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from mora.config import LineConfig, ModalityConfig
-from mora.embeddings import Embeddings
 from mora.errors import ConfigError
 from mora.graph.sampling import normalise, sample_edges
 from mora.line import METHODS, embed
@@ -291,24 +290,3 @@ def _training_features(
     features = read_features(context.folder / "features", name)
     features = features.standardised() if config.standardise else features
     return features.values, np.asarray(features.present)
-
-
-def run_embed(context: RunContext, folder: Path) -> Facts:
-    """Write the product, ``embeddings.parquet``, into the run's folder."""
-    mobility = read_mobility(context.folder / "graph")
-    vectors = np.load(context.folder / "train" / "vectors.npy", allow_pickle=False)
-    config = context.config
-    provenance = {
-        "model": "mora",
-        "run": config.name,
-        "preset": config.preset,
-        "seed": config.seed,
-        "mobility": config.mobility.kind,
-        "modalities": list(config.modalities),
-        "notes": list(config.notes),
-    }
-    embeddings = Embeddings(mobility.tokens, vectors, mobility.population, provenance)
-    embeddings.write(context.folder / "embeddings.parquet")
-    (folder / "provenance.txt").write_text(f"{provenance}\n")
-    context.display.say(f"  wrote {context.folder / 'embeddings.parquet'}")
-    return {"tokens": len(embeddings), "dim": embeddings.dim}

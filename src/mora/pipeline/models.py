@@ -29,8 +29,8 @@ Models = dict[str, np.ndarray | list[np.ndarray]]
 
 
 def run_vectors(context: RunContext) -> np.ndarray:
-    """Give the vectors that the run has learned."""
-    return np.load(context.folder / "train" / "vectors.npy", allow_pickle=False)
+    """Give the vectors that the run exports."""
+    return np.load(context.folder / "embed" / "vectors.npy", allow_pickle=False)
 
 
 def run_features(context: RunContext) -> dict[str, Features]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mora.pipeline.evaluation import check_evaluation, run_evaluate
+from mora.pipeline.exporting import run_embed
 from mora.pipeline.flows import (
     mobility_from_arrays,
     mobility_from_flows,
@@ -18,7 +19,6 @@ from mora.pipeline.inputs import RunContext
 from mora.pipeline.learning import (
     check_features,
     check_training,
-    run_embed,
     run_features,
     run_line,
     run_train,
@@ -94,11 +94,12 @@ STAGES = (
         check=check_training, shared=True,
     ),
     Stage(
-        "embed", "Embeddings", ("train",), ("name", "preset", "notes"), run_embed,
+        "embed", "Embeddings", ("train",),
+        ("name", "preset", "notes", "export"), run_embed,
         ("embeddings.parquet",),
     ),
     Stage(
-        "evaluate", "Evaluation", ("train",), ("evaluation", "notes"),
+        "evaluate", "Evaluation", ("embed",), ("evaluation", "notes"),
         run_evaluate, ("report.json", "report.md"), check_evaluation,
     ),
     Stage(

@@ -1,0 +1,126 @@
+"""How a place moves: its volumes, and factors of the flows themselves."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from mora.fusion.section import Section
+from mora.graph.storage import MobilityGraph
+from mora.graph.streaming import stream_product
+from mora.line.closed_form import truncated_svd
+from mora.progress import Progress, silent
+
+# Flows range over many powers of ten; each scale shows other differences.
+SCALES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "log": np.log1p,
+    "sqrt": np.sqrt,
+    "count": lambda flows: flows,
+}
+VOLUMES = 3  # columns: out, in, within
+FARTHEST = 4.0  # deviations
+
+
+def movement_view(
+    graph: MobilityGraph, dim: int, *, seed: int = 0, progress: Progress = silent
+) -> Section:
+    """Describe each token by its volumes and by whom it exchanges how many people with.
+
+    LINE and a normalised graph hide how much moves; these columns keep it. First
+    log(1 + outflow), log(1 + inflow) and log(1 + flow within), so direction and stay
+    are told apart; then factors of the flows, spectrum kept.
+
+    Args:
+        graph: the mobility graph.
+        dim: columns, >= 1.
+        seed: of the sketch of the factors.
+        progress: told the edges streamed and in all.
+
+    Returns:
+        Columns clipped at 4 deviations, volumes and factors with total variance 1
+        each; fewer than ``dim`` where the graph has a lower rank. Tokens without any
+        flow lack the section.
+    """
+    totals = np.column_stack([graph.outflow, graph.inflow, graph.within])
+    present = totals.sum(axis=1) > 0
+    logs = np.log1p(totals.astype(np.float64))
+    parts = [_bounded(logs, present)[:, :dim]]
+    if dim > VOLUMES and graph.edges:
+        matrix = SquaredFlows(graph)
+        left, squares = truncated_svd(
+            matrix, dim - VOLUMES, power_iterations=2, seed=seed, progress=progress
+        )
+        factors = left[:, squares > 0] * np.sqrt(squares[squares > 0])
+        parts.append(_bounded(factors.astype(np.float64), present))
+    scaled = [Section(part, present).with_variance(1.0).values for part in parts]
+    return Section(np.hstack(scaled), present)
+
+
+class SquaredFlows:
+    """The sum over scales of squared flow matrices, each scaled to unit size.
+
+    Its eigenvectors are the left singular vectors of log(1 + flows), the square root of
+    flows and the flows set side by side, flows within a token on the diagonal.
+
+    Args:
+        graph: the mobility graph, with at least one edge.
+    """
+
+    def __init__(self, graph: MobilityGraph) -> None:
+        self.graph = graph
+        self.within = np.asarray(graph.within, np.float64)
+        self.size = {name: self._squared_size(name) for name in SCALES}
+
+    def __len__(self) -> int:
+        return len(self.graph)
+
+    def multiply(
+        self, x: Float32[np.ndarray, "tokens columns"], progress: Progress = silent
+    ) -> Float32[np.ndarray, "tokens columns"]:
+        """Multiply it by a dense matrix, streaming the graph twice for each scale."""
+        total = np.zeros(x.shape, np.float32)
+        for number, name in enumerate(SCALES):
+            once = self._times(name, x, _part(progress, 2 * number))
+            twice = self._times(name, once, _part(progress, 2 * number + 1))
+            total += twice / np.float32(self.size[name])
+        return total
+
+    def _times(
+        self, name: str, x: Float32[np.ndarray, "tokens columns"], progress: Progress
+    ) -> Float32[np.ndarray, "tokens columns"]:
+        """Multiply the flows of one scale by a dense matrix."""
+        scale = SCALES[name]
+        product = stream_product(
+            self.graph,
+            x,
+            lambda first, indptr, neighbour, weight: (  # noqa: ARG005
+                scale(weight.astype(np.float64)).astype(np.float32)
+            ),
+            progress,
+        )
+        return product + scale(self.within)[:, None].astype(np.float32) * x
+
+    def _squared_size(self, name: str) -> float:
+        """Sum the squares of all entries, both directions of every edge."""
+        scale = SCALES[name]
+        blocks = (self.graph.block(*rows)[2] for rows in self.graph.row_blocks())
+        edges = sum(float((scale(w.astype(np.float64)) ** 2).sum()) for w in blocks)
+        return 2 * edges + float((scale(self.within) ** 2).sum())
+
+
+def _part(progress: Progress, done: int) -> Progress:
+    """Tell how far one of the passes over the graph has brought the whole."""
+    passes = 2 * len(SCALES)
+    return lambda edges, total: progress(done * total + edges, passes * total)
+
+
+def _bounded(
+    columns: Float[np.ndarray, "tokens columns"], present: np.ndarray
+) -> Float[np.ndarray, "tokens columns"]:
+    """Centre over the tokens that move and clip; the others become zero."""
+    rows = columns[present]
+    if not len(rows):
+        return np.zeros_like(columns)
+    middle, spread = rows.mean(axis=0), rows.std(axis=0)
+    bounded = np.clip(columns - middle, -FARTHEST * spread, FARTHEST * spread)
+    return np.where(present[:, None], bounded, 0.0)
