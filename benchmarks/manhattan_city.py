@@ -1,15 +1,13 @@
 """The 180 regions of Manhattan as input for baselines, and Mora trained on them."""
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 
+from benchmarks.learning import align_places, fuse_places
 from mora.baselines import BaselineInput, Volume
-from mora.config import EncoderConfig, HeadConfig, SampleConfig, TrainingConfig
-from mora.config.loading import read_preset
-from mora.graph.sampling import normalise, sample_edges
+from mora.config import HeadConfig
 from mora.graph.storage import MobilityGraph
 from mora.line import embed
 from mora.modalities import Features
@@ -53,33 +51,25 @@ def read_city(file: Path, seed: int = 0) -> tuple[BaselineInput, dict[str, np.nd
     return given, labels
 
 
-def mora_vectors(given: BaselineInput, epochs: int | None = None) -> np.ndarray:
-    """Train Mora with the default preset on all regions at once."""
-    from mora.encoder.alignment import align, embed_tokens
+def mora_vectors(
+    given: BaselineInput, epochs: int | None = None, export: str = "fused"
+) -> np.ndarray:
+    """Train Mora with the default preset on all regions at once.
 
-    preset = read_preset("default")
-    settings = {**preset["training"], "accelerator": "cpu"}
-    settings |= {} if epochs is None else {"epochs": epochs}
-    sample = SampleConfig(**preset.get("sample", {}))
+    Args:
+        given: flows, features, LINE and seed.
+        epochs: at most; as the preset has it by default.
+        export: ``fused``, or ``anchor`` for the aligned vector alone.
+    """
     graph = MobilityGraph.from_matrix(given.require_flows())
-    kept = sample_edges(
-        graph, sample.share, by=sample.by, ends=sample.ends, seed=given.seed
-    )
-    rows = {}
+    features = {}
     for name, values in given.require_features().items():
         columns = [str(column) for column in range(values.shape[1])]
         present = np.isfinite(values).all(axis=1)
-        scaled = Features.from_values(values, present, columns).standardised()
-        rows[name] = (scaled.values, np.asarray(scaled.present))
-    with tempfile.TemporaryDirectory() as folder:
-        model, _ = align(
-            given.require_line(),
-            normalise(graph.select(kept)),
-            rows,
-            {name: HeadConfig() for name in rows},
-            EncoderConfig(**preset.get("encoder", {})),
-            TrainingConfig(**settings),
-            Path(folder),
-            seed=given.seed,
-        )
-    return embed_tokens(model, rows)
+        features[name] = Features.from_values(values, present, columns)
+    heads = {name: HeadConfig() for name in features}
+    line = given.require_line()
+    aligned = align_places(graph, line, features, heads, seed=given.seed, epochs=epochs)
+    if export == "anchor":
+        return aligned
+    return fuse_places(graph, aligned, features, seed=given.seed)

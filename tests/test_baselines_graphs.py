@@ -164,6 +164,25 @@ def test_power_scales_the_columns():
     assert not np.allclose(half, full)
 
 
+def test_factors_of_two_scales_share_the_columns_at_one_size():
+    given = BaselineInput(flows=planted())
+    got = graphs.flow_svd(given, dim=6, power=1, scales=["log", "sqrt"])
+    log = graphs.flow_svd(given, dim=3, power=1)
+    np.testing.assert_allclose(got[:, :3], log / np.sqrt((log**2).mean()), rtol=1e-4)
+    for part in (got[:, :3], got[:, 3:]):
+        assert (part**2).mean() == pytest.approx(1, rel=1e-5)
+    left, values, _ = np.linalg.svd(np.sqrt(planted().toarray()))
+    wanted = left[:, :3] * values[:3]
+    similar = np.abs(np.corrcoef(got[:, 3:].T, wanted.T)[:3, 3:]).diagonal()
+    np.testing.assert_allclose(similar, 1, atol=1e-3)
+
+
+def test_factors_refuse_unknown_scales():
+    for scales in (["cube"], []):
+        with pytest.raises(MoraError, match="expected some of log, sqrt"):
+            graphs.flow_svd(BaselineInput(flows=planted()), dim=2, scales=scales)
+
+
 def test_factors_keep_volume():
     flows = planted()
     short, long = (

@@ -1,7 +1,7 @@
 """Baselines that see the mobility graph alone: random walks and factors of flows."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,11 @@ from sklearn.utils.extmath import randomized_svd
 from mora.baselines.registry import BaselineInput, Reproduction, baseline
 from mora.errors import MissingExtraError, MoraError
 
+BOTH = ("log", "sqrt")
+SCALES: dict[str, Callable[[sp.csr_array], sp.csr_array]] = {
+    "log": lambda flows: flows.log1p(),
+    "sqrt": lambda flows: flows.sqrt(),
+}
 POWER_ITERATIONS = 7  # of the randomised SVD: what sklearn takes for few factors
 THREADS = "RAYON_NUM_THREADS"  # how ensmallen is told its number of threads
 
@@ -90,12 +95,16 @@ def random_walk(
     source="truncated SVD of log(1 + flows); Levy and Goldberg 2014 for the power",
     needs=("flows",),
     reproduction=Reproduction("no published value; tests compare with a dense SVD"),
-    settings=({}, {"power": 1.0}, {"dim": 64}, {"dim": 64, "power": 1.0}),
+    settings=({}, {"power": 1.0}, {"scales": BOTH}, {"scales": BOTH, "power": 1.0}),
 )
 def flow_svd(
-    given: BaselineInput, *, dim: int = 128, power: float | int = 0.5
+    given: BaselineInput,
+    *,
+    dim: int = 128,
+    power: float | int = 0.5,
+    scales: Sequence[str] = ("log",),
 ) -> Float32[np.ndarray, "tokens dim"]:
-    """Factor log(1 + flows) into singular vectors, scaled so that volume stays.
+    """Factor flows into singular vectors, scaled so that volume stays.
 
     Source: Levy, Goldberg and Dagan 2015, TACL, section 3.3, for singular vectors times
     a power of the singular values; here of movement itself, not of its PMI. Rows are
@@ -107,6 +116,8 @@ def flow_svd(
             describes a token as origin and the second as destination.
         power: of the singular values; 0.5 shares them between both sides, 1 gives all
             to each, 0 hides them.
+        scales: of the flows: ``log`` of 1 + flow, ``sqrt``, or both, which share the
+            columns evenly, each with a mean square of 1.
 
     Returns:
         One row for each token, zero where nothing moves. Fewer columns than ``dim``
@@ -114,9 +125,16 @@ def flow_svd(
 
     Raises:
         MissingInputError: if there is no mobility graph.
-        MoraError: if ``dim`` is below 1, or odd for directed flows.
+        MoraError: if ``dim`` is below 1, or odd for directed flows, or a scale is
+            unknown.
     """
     _check_at_least(dim=(dim, 1))
+    unknown = [scale for scale in scales if scale not in SCALES]
+    if unknown or not scales:
+        raise MoraError(
+            f"flow_svd got the scales {list(scales)}; expected some of "
+            f"{', '.join(SCALES)}."
+        )
     flows = given.require_flows().astype(np.float64)
     directed = _is_directed(flows)
     if directed and dim % 2:
@@ -125,11 +143,21 @@ def flow_svd(
             f"for origins and half for destinations."
         )
     factors = min(dim // 2 if directed else dim, flows.shape[0])
-    origin, values, destination = randomized_svd(
-        flows.log1p(), factors, n_iter=POWER_ITERATIONS, random_state=given.seed
-    )
-    sides = [origin, destination.T] if directed else [origin]
-    return (np.hstack(sides) * np.tile(values**power, len(sides))).astype(np.float32)
+    sides, each = 1 + directed, max(factors // len(scales), 1)
+    parts = []
+    for scale in scales:
+        origin, values, destination = randomized_svd(
+            SCALES[scale](flows),
+            each,
+            n_iter=POWER_ITERATIONS,
+            random_state=given.seed,
+        )
+        part = np.hstack([origin, destination.T][:sides]) * np.tile(
+            values**power, sides
+        )
+        size = np.sqrt(np.mean(part**2)) if len(scales) > 1 else 1.0
+        parts.append(part / (size or 1.0))
+    return np.hstack(parts).astype(np.float32)
 
 
 def _is_directed(flows: sp.csr_array) -> bool:

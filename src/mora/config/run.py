@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from mora.config.evaluation import EvaluationConfig
 from mora.config.inputs import AreaInput, TableInput
 from mora.config.mobility import Mobility
+from mora.config.objectives import ObjectivesConfig
 from mora.config.section import Section
 
 
@@ -139,10 +140,10 @@ class ExportConfig(Section):
     """
 
     kind: Literal["anchor", "fused"] = "anchor"
-    own: float = Field(0.34, ge=0, le=1)
-    contrast: float = Field(0.25, ge=0, le=1)
-    around: float = Field(0.125, ge=0, le=1)
-    movement: float = Field(0.125, ge=0, le=1)
+    own: float = Field(0.28, ge=0, le=1)
+    contrast: float = Field(0.19, ge=0, le=1)
+    around: float = Field(0.09, ge=0, le=1)
+    movement: float = Field(0.3125, ge=0, le=1)
 
     @model_validator(mode="after")
     def _shares_fit(self) -> "ExportConfig":
@@ -234,6 +235,7 @@ class RunConfig(Section):
     line: LineConfig = LineConfig()
     modalities: dict[ModalityName, ModalityConfig] = Field(default_factory=dict)
     encoder: EncoderConfig = EncoderConfig()
+    objectives: ObjectivesConfig = ObjectivesConfig()
     training: TrainingConfig = TrainingConfig()
     export: ExportConfig = ExportConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

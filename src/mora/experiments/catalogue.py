@@ -9,10 +9,11 @@ from typing import Any, TypeAlias
 from mora.config import RunConfig
 from mora.errors import ConfigError
 from mora.experiments.coverage import scaling
+from mora.experiments.sections import fused
 from mora.experiments.variants import Experiment, Variant
 
 Maker: TypeAlias = Callable[[RunConfig, Path], Experiment]
-EXPERIMENTS: dict[str, Maker] = {"scaling": scaling}
+EXPERIMENTS: dict[str, Maker] = {"scaling": scaling, "fused": fused}
 
 # MoRA, section 4.1: the grid that is searched during training.
 LEARNING_RATES = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3)

@@ -101,7 +101,9 @@ def _run_of(
     quick: bool,
     until: str,
 ) -> RunOfVariant:
+    # What the paper studies is the vector that training aligns, by itself.
     lean = {"evaluation": {"baselines": [], "tune": False}, "seed": seed}
+    lean |= {"export": {"kind": "anchor"}}
     changes = merge(merge(lean, QUICK if quick else {}), variant.changes)
     own = home / variant.folder
     others = (folder, own / "seed0", *_siblings(home, seed))

@@ -16,9 +16,9 @@ from mora.graph.storage import MobilityGraph
 from mora.modalities.features import Features
 from mora.progress import Progress, silent
 
-# Movement varies as much as all other sections together: a Ridge with a fixed penalty
-# then trusts it as much as them.
-MOVEMENT_VARIANCE = 3.0
+# A Ridge with a fixed penalty trusts a section by its variance; movement is the widest,
+# and the one that speaks for how busy a place is.
+MOVEMENT_VARIANCE = 10.0
 OTHER_VARIANCE = 3.0
 
 
@@ -72,7 +72,7 @@ def fuse(
         progress: told the edges that are streamed for the flows.
 
     Returns:
-        Vectors whose movement has total variance 3 and whose other sections share
+        Vectors whose movement has total variance 10 and whose other sections share
         3 equally; narrower than ``dim`` if there is not as much to tell.
     """
     content = {name: content_basis(f) for name, f in features.items()}

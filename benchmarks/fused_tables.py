@@ -1,0 +1,95 @@
+"""Tables of models that were trained with several seeds, beside those that were not."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mora.benchmark import Report, compare_scores
+
+
+def by_model(report: Report, readout: str, protocol: str) -> dict[str, np.ndarray]:
+    """Gather R2 of each model: an array of seeds, tasks and splits.
+
+    Models whose names end in a number are seeds of one model.
+    """
+    found: dict[str, list[np.ndarray]] = {}
+    for name in report.models:
+        bare, _, last = name.rpartition(" ")
+        own = bare if last.isdigit() else name
+        found.setdefault(own, []).append(report.table(name, readout, protocol))
+    return {name: np.stack(tables) for name, tables in found.items()}
+
+
+def write_table(
+    path: Path,
+    title: str,
+    report: Report,
+    readouts: tuple[str, ...],
+    note: str = "",
+    *,
+    paired: bool = False,
+) -> None:
+    """Write mean R2 of every model, and how far the first is ahead of each.
+
+    Args:
+        path: Markdown file.
+        title: its heading.
+        report: the scores.
+        readouts: which to show.
+        note: said below.
+        paired: seed number n is scored on split number n alone.
+    """
+    tasks = list(report.scores)
+    lines = [f"# {title}", ""]
+    for readout in readouts:
+        for protocol in report.protocols:
+            lines += _one_table(report, tasks, readout, protocol, paired)
+    lines += [
+        "Mean over splits and seeds; ± is the deviation over seeds. `ahead` is how far",
+        "the first model is ahead, the same splits for both, and its standard error over",
+        "splits after Nadeau and Bengio (2003).",
+    ]
+    if note:
+        lines += ["", note]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines), f"\nwrote {path}", flush=True)
+
+
+def _one_table(
+    report: Report, tasks: list[str], readout: str, protocol: str, paired: bool
+) -> list[str]:
+    models = by_model(report, readout, protocol)
+    if paired:  # of each seed its own split
+        models = {n: _own_split(s, report.trials(protocol)) for n, s in models.items()}
+    first = next(iter(models))
+    ratio = float(np.mean([report.test_ratio[task][protocol] for task in tasks]))
+    lines = [f"**{readout}, {protocol}**", ""]
+    lines += [f"| model | dim | {' | '.join(tasks)} | mean | ahead |"]
+    lines += ["|---|---:|" + "---:|" * (len(tasks) + 2)]
+    dims = {name.rpartition(" ")[0]: dim for name, dim in report.dims.items()}
+    dims |= report.dims
+    order = sorted(models, key=lambda name: -models[name].mean())
+    for name in order:
+        scores = models[name]
+        by_seed = scores.mean(axis=(1, 2))
+        spread = f" ± {by_seed.std(ddof=1):.3f}" if len(by_seed) > 1 else ""
+        cells = [f"{value:.3f}" for value in scores.mean(axis=(0, 2))]
+        ahead = ""
+        if name != first:
+            found = compare_scores(
+                models[first].mean(axis=0), scores.mean(axis=0), ratio
+            )
+            ahead = f"{found.difference:+.3f} ± {found.standard_error:.3f}"
+        shown = f"**{name}**" if name == first else name
+        mean = f"{by_seed.mean():.3f}{spread}"
+        lines.append(
+            f"| {shown} | {dims.get(name, '')} | {' | '.join(cells)} | {mean} | {ahead} |"
+        )
+    return [*lines, ""]
+
+
+def _own_split(scores: np.ndarray, splits: int) -> np.ndarray:
+    """Take of seed n split n; of a model without seeds all splits."""
+    if len(scores) == 1:
+        return scores
+    return np.stack([scores[n, :, n] for n in range(splits)], axis=-1)[None]
