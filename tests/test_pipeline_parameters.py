@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from shapely.affinity import translate
@@ -95,6 +96,28 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     "TableInput.source": (
         "city",
         {"modalities.poi.inputs": [{"source": "places_of_the_test"}]},
+        "features",
+    ),
+    "TableInput.files": (
+        "city",
+        {
+            "modalities.poi.inputs": [
+                {"source": "table_of_the_test", "files": ["{data}/places.csv"]}
+            ]
+        },
+        "features",
+    ),
+    "TableInput.options": (
+        "city",
+        {
+            "modalities.poi.inputs": [
+                {
+                    "source": "table_of_the_test",
+                    "files": ["{data}/places.csv"],
+                    "options": {"rows": 50},
+                }
+            ]
+        },
         "features",
     ),
     "TableInput.columns": (
@@ -206,6 +229,68 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
         {"encoder": {"normalisation": "unweighted"}},
         "train",
     ),
+    # --------------------------------------------------------- objectives
+    "ContrastiveConfig.weight": (
+        "city",
+        {"objectives": {"contrastive": {"weight": 0.5}}},
+        "train",
+    ),
+    "ContrastiveConfig.temperature": (
+        "city",
+        {"objectives": {"contrastive": {"temperature": "learned"}}},
+        "train",
+    ),
+    "ContrastiveConfig.false_negatives": (
+        "city",
+        {"objectives": {"contrastive": {"false_negatives": 0.5}}},
+        "train",
+    ),
+    "MaskedConfig.weight": ("objectives", {"objectives.masked.weight": 0}, "train"),
+    "MaskedConfig.dropout": (
+        "objectives",
+        {"objectives.masked.dropout": 1.0},
+        "train",
+    ),
+    "MaskedConfig.components": (
+        "objectives",
+        {"objectives.masked.components": 1},
+        "train",
+    ),
+    "VicregConfig.weight": ("objectives", {"objectives.vicreg.weight": 0}, "train"),
+    "VicregConfig.invariance": (
+        "objectives",
+        {"objectives.vicreg.invariance": 1.0},
+        "train",
+    ),
+    "VicregConfig.variance": (
+        "objectives",
+        {"objectives.vicreg.variance": 1.0},
+        "train",
+    ),
+    "VicregConfig.covariance": (
+        "objectives",
+        {"objectives.vicreg.covariance": 9.0},
+        "train",
+    ),
+    "BarlowConfig.weight": ("objectives", {"objectives.barlow.weight": 0}, "train"),
+    "BarlowConfig.redundancy": (
+        "objectives",
+        {"objectives.barlow.redundancy": 1.0},
+        "train",
+    ),
+    "FlowConfig.weight": ("objectives", {"objectives.flow.weight": 0}, "train"),
+    "FlowConfig.pairs": ("objectives", {"objectives.flow.pairs": 10}, "train"),
+    "FlowConfig.mass": ("objectives", {"objectives.flow.mass": "volume"}, "train"),
+    "NeighboursConfig.weight": (
+        "objectives",
+        {"objectives.neighbours.weight": 0},
+        "train",
+    ),
+    "NeighboursConfig.components": (
+        "objectives",
+        {"objectives.neighbours.components": 1},
+        "train",
+    ),
     "TrainingConfig.optimizer": ("decay", {"training.optimizer": "adam"}, "train"),
     "TrainingConfig.learning_rate": (
         "city",
@@ -229,6 +314,12 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
         {"training.precision": "bf16-mixed"},
         "train",
     ),
+    # ------------------------------------------------------------- export
+    "ExportConfig.kind": ("city", {"export": {"kind": "anchor"}}, "embed"),
+    "ExportConfig.own": ("city", {"export": {"own": 0.1}}, "embed"),
+    "ExportConfig.contrast": ("city", {"export": {"contrast": 0.0}}, "embed"),
+    "ExportConfig.around": ("city", {"export": {"around": 0.0}}, "embed"),
+    "ExportConfig.movement": ("city", {"export": {"movement": 0.1}}, "embed"),
     # --------------------------------------------------------- evaluation
     "LabelsConfig.values": (
         "city",
@@ -475,6 +566,13 @@ def bases(data) -> dict[str, dict[str, Any]]:
             },
         ),
         "decay": change(city, {"training.weight_decay": 0.5}),
+        "objectives": change(
+            city,
+            {
+                f"objectives.{name}.weight": 1.0
+                for name in ("masked", "vicreg", "barlow", "flow", "neighbours")
+            },
+        ),
         "restless": change(
             city, {"training.learning_rate": 0.5, "training.epochs": 12}
         ),
@@ -567,6 +665,7 @@ def write_variants(folder, city):
 def results(data, tmp_path_factory):
     """Give what a stage leaves; what a configuration starts from is run once."""
     source("places_of_the_test")(lambda: planted_city().places.head(100))
+    source("table_of_the_test")(lambda file, *, rows=99: pd.read_csv(file).head(rows))
     folder = tmp_path_factory.mktemp("runs")
     given = bases(data)
 
@@ -587,7 +686,7 @@ def results(data, tmp_path_factory):
         return found
 
     yield result
-    del SOURCES["places_of_the_test"]
+    del SOURCES["places_of_the_test"], SOURCES["table_of_the_test"]
 
 
 @pytest.mark.parametrize("setting", CASES)

@@ -12,6 +12,7 @@ from mora.config.mobility import (
     RadiationMobility,
     VisitsMobility,
 )
+from mora.config.objectives import ObjectivesConfig
 from mora.config.run import (
     EncoderConfig,
     ExportConfig,
@@ -41,6 +42,7 @@ __all__ = [
     "Mobility",
     "ModalityConfig",
     "NeighboursMobility",
+    "ObjectivesConfig",
     "RadiationMobility",
     "RunConfig",
     "SampleConfig",

@@ -10,17 +10,21 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mora.config import EncoderConfig, HeadConfig, TrainingConfig
+from mora.config.objectives import ObjectivesConfig
 from mora.encoder.heads import make_head
 from mora.encoder.lightgcn import LightGCN, Operator, Propagation
 from mora.encoder.model import AlignedModel, ModalityBatch
 from mora.encoder.node_mlp import NodeMLP
+from mora.encoder.objectives import Material, build_objectives
 from mora.errors import RunError
+from mora.graph.storage import MobilityGraph
 from mora.progress import Progress, silent
 from mora.training.loop import TrainingState, fit
 from mora.training.processes import own_part
 
 # Feature rows of all tokens, and which tokens have them.
 Rows = tuple[Float[np.ndarray, "tokens _"], Bool[np.ndarray, " tokens"]]
+CONTRASTIVE = ObjectivesConfig()  # the default: MoRA's one objective
 
 
 class LossOfBatch(nn.Module):
@@ -42,7 +46,7 @@ class LossOfBatch(nn.Module):
         self.modalities = dict(modalities)
 
     def forward(self, batch: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
-        """Give the contrastive loss of the tokens of this and all other processes."""
+        """Give the loss of the tokens of this and all other processes."""
         weights = self.aligned.mobility.features
         self._follow(weights)
         return self.aligned(batch.to(weights.device), self.modalities)
@@ -56,7 +60,7 @@ class LossOfBatch(nn.Module):
 
 
 class AlignmentTask:
-    """Batches of tokens and the contrastive loss over them.
+    """Batches of tokens and the loss over them.
 
     A tenth of the tokens (``validation_share``) is held out: they stay in the graph,
     but enter no training loss. Processes that train together have the same batches;
@@ -98,11 +102,11 @@ class AlignmentTask:
         return torch.tensor_split(self.training[order], count)
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
-        """Give the contrastive loss of a batch."""
+        """Give the loss of a batch."""
         return model(own_part(batch))
 
     def validation_loss(self, model: nn.Module) -> float:
-        """Give the contrastive loss among the held-out tokens."""
+        """Give the loss among the held-out tokens: the same sum of objectives."""
         parts = -(-len(self.validation) // self.batch_size)
         chunks = torch.tensor_split(self.validation, parts)
         return sum(float(self.loss(model, chunk)) for chunk in chunks) / parts
@@ -115,6 +119,10 @@ def build_model(
     heads: Mapping[str, HeadConfig],
     config: EncoderConfig,
     seed: int,
+    *,
+    objectives: ObjectivesConfig = CONTRASTIVE,
+    modalities: Mapping[str, ModalityBatch] | None = None,
+    graph: MobilityGraph | None = None,
 ) -> AlignedModel:
     """Build the aligned model with its initial weights.
 
@@ -125,6 +133,9 @@ def build_model(
         heads: kind of head and temperature of each modality.
         config: kind of encoder, number of propagation layers, anchor.
         seed: of the initial weights.
+        objectives: what it is to be trained to do.
+        modalities: features of every modality; what some objectives predict.
+        graph: the full mobility graph, for the objectives ``flow`` and ``neighbours``.
     """
     features = torch.from_numpy(np.array(line, dtype=np.float32))
     if config.kind == "mlp":
@@ -137,7 +148,9 @@ def build_model(
         for name, columns in widths.items()
     }
     temperatures = {name: heads[name].temperature for name in widths}
-    return AlignedModel(mobility, built, temperatures, config.anchor)
+    material = Material(line.shape[1], modalities, temperatures, graph)
+    chosen = build_objectives(objectives, material)
+    return AlignedModel(mobility, built, temperatures, config.anchor, chosen)
 
 
 def align(
@@ -150,6 +163,8 @@ def align(
     folder: Path,
     *,
     seed: int = 0,
+    objectives: ObjectivesConfig = CONTRASTIVE,
+    graph: MobilityGraph | None = None,
     progress: Progress = silent,
 ) -> tuple[AlignedModel, TrainingState]:
     """Train the aligned model.
@@ -163,17 +178,34 @@ def align(
         training: optimiser, batches, epochs.
         folder: where checkpoints are kept.
         seed: of the split, the batches and the initial weights.
+        objectives: weight and options of each; MoRA's contrastive loss by default.
+        graph: the full mobility graph, for the objectives ``flow`` and ``neighbours``.
         progress: told the epochs done and the most there can be.
 
     Returns:
         The model with its best weights, and the losses. Without any modality there is
-        nothing to align: the model as it begins, after no epoch.
+        nothing to align: unless flows are predicted, the model as it begins, after no
+        epoch.
+
+    Raises:
+        ConfigError: if an objective needs the graph and there is none.
     """
     widths = {name: values.shape[1] for name, (values, _) in features.items()}
-    model = build_model(line, operator, widths, heads, encoder, seed)
-    if not features:
+    modalities = _modalities(features)
+    model = build_model(
+        line,
+        operator,
+        widths,
+        heads,
+        encoder,
+        seed,
+        objectives=objectives,
+        modalities=modalities,
+        graph=graph,
+    )
+    if not features and not objectives.flow.weight:
         return model, TrainingState()
-    task = AlignmentTask(model, _modalities(features), training, seed)
+    task = AlignmentTask(model, modalities, training, seed)
     return model, fit(task, training, folder, progress=progress)
 
 

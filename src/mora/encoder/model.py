@@ -1,44 +1,38 @@
 """One modality as the anchor that every other is aligned to; mobility by default."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mora.encoder.contrastive import info_nce
+from mora.config.objectives import ContrastiveConfig
 from mora.encoder.lightgcn import LightGCN
 from mora.encoder.node_mlp import NodeMLP
-from mora.training.processes import count_in_batch
+from mora.encoder.objectives import (
+    MOBILITY,
+    Contrastive,
+    Material,
+    ModalityBatch,
+    Objective,
+    Views,
+)
 
-MOBILITY = "mobility"  # name of the mobility side among the modalities
-
-
-@dataclass(frozen=True)
-class ModalityBatch:
-    """One modality's features and which tokens have them.
-
-    Attributes:
-        values: feature rows of all tokens; rows that are not present are ignored.
-        present: whether each token has the modality.
-    """
-
-    values: Float[Tensor, "tokens columns"]
-    present: Bool[Tensor, " tokens"]
+__all__ = ["MOBILITY", "AlignedModel", "ModalityBatch"]
 
 
 class AlignedModel(nn.Module):
     """An encoder of mobility and one head per modality, trained to agree on each token.
 
-    Source: MoRA, section 3.3. The temperatures are constants, not learned.
+    Source: MoRA, section 3.3, whose one objective is the contrastive loss.
 
     Args:
         mobility: the encoder of mobility.
         heads: name of each modality -> head into the width of ``mobility``.
-        temperatures: name of each modality -> temperature of its loss.
+        temperatures: name of each modality -> temperature of its contrastive loss.
         anchor: what all others are aligned to and whose output is the exported
             embedding: ``mobility``, or one of ``heads`` (MoRA, section 4.4).
+        objectives: what it is trained to do; the contrastive loss by default.
     """
 
     def __init__(
@@ -47,46 +41,41 @@ class AlignedModel(nn.Module):
         heads: Mapping[str, nn.Module],
         temperatures: Mapping[str, float],
         anchor: str = MOBILITY,
+        objectives: Mapping[str, Objective] | None = None,
     ) -> None:
         super().__init__()
         self.mobility = mobility
         self.anchor = anchor
         self.heads = nn.ModuleDict(dict(heads))
         self.temperatures = dict(temperatures)
+        if objectives is None:
+            material = Material(temperatures=temperatures)
+            objectives = {"contrastive": Contrastive(ContrastiveConfig(), material)}
+        self.objectives = nn.ModuleDict(dict(objectives))
 
     def forward(
         self,
         batch: Int[Tensor, " batch"],
         modalities: Mapping[str, ModalityBatch],
     ) -> Float[Tensor, ""]:
-        """Give the contrastive loss of a batch of tokens.
+        """Give the loss of a batch of tokens: the sum of weight times objective.
 
-        Each modality is contrasted with the anchor over the tokens of the batch that
-        have both, in both directions; the loss is the mean over the pairs (MoRA eq. 4).
-        A pair with mobility has the temperature of its other side.
+        By default it is the contrastive loss alone: each modality against the anchor
+        over the tokens of the batch that have both, in both directions, averaged over
+        the pairs (MoRA eq. 4). A pair with mobility has the temperature of its other
+        side.
 
         Args:
             batch: tokens, none twice.
             modalities: the features of every modality that has a head.
 
         Returns:
-            The loss in nats; 0 when no modality has two tokens in the batch.
+            The loss, in nats by default; 0 when no modality has two tokens in the
+            batch.
         """
-        batch = batch.sort().values  # near tokens lie in near rows
-        mobility = self.mobility(batch)
-        anchored = torch.ones_like(batch, dtype=torch.bool)
-        if self.anchor != MOBILITY:
-            anchored = modalities[self.anchor].present[batch]
-        losses = []
-        for name in self.heads:
-            has = modalities[name].present[batch] & anchored
-            if count_in_batch(has) < 2:
-                continue
-            first, second = mobility[has], self._project(name, modalities, batch[has])
-            if self.anchor not in (MOBILITY, name):
-                first = self._project(self.anchor, modalities, batch[has])
-            losses.append(info_nce(first, second, temperature=self.temperatures[name]))
-        return torch.stack(losses).mean() if losses else mobility.sum() * 0
+        views = self._views(batch.sort().values, modalities)  # near tokens: near rows
+        with torch.autocast(batch.device.type, enabled=False):  # sums need all digits
+            return sum(o.weight * o(views) for o in self.objectives.values())
 
     def embed(
         self, modalities: Mapping[str, ModalityBatch]
@@ -107,6 +96,18 @@ class AlignedModel(nn.Module):
         embedded = mobility.clone()
         embedded[present] = self._project(self.anchor, modalities, present)
         return embedded
+
+    def _views(
+        self, batch: Int[Tensor, " batch"], modalities: Mapping[str, ModalityBatch]
+    ) -> Views:
+        """Embed a batch by the mobility encoder and by every head."""
+        mobility = self.mobility(batch)
+        present = {name: modalities[name].present[batch] for name in self.heads}
+        heads = {
+            name: self._project(name, modalities, batch[has]).to(mobility.dtype)
+            for name, has in present.items()
+        }
+        return Views(batch, mobility, heads, present, self.anchor)
 
     def _project(
         self,

@@ -227,11 +227,10 @@ def run_train(context: RunContext, folder: Path) -> Facts:
     Where several processes do it together, the first one leaves them.
     """
     # Imported here: no other stage should wait for torch.
-    from safetensors.torch import save_file
-
     from mora.encoder.alignment import align, embed_tokens
     from mora.training.loop import CHECKPOINT
     from mora.training.processes import process_rank
+    from mora.training.weights import write_weights
 
     config = context.config
     graph = read_mobility(context.folder / "graph").graph
@@ -258,19 +257,20 @@ def run_train(context: RunContext, folder: Path) -> Facts:
             config.training,
             folder,
             seed=config.seed,
+            objectives=config.objectives,
+            graph=graph,
             progress=progress,
         )
     if process_rank() > 0:
         return {}
     np.save(folder / "vectors.npy", embed_tokens(model, features))
-    weights = {k: v.contiguous() for k, v in model.state_dict().items()}
-    save_file(weights, folder / "model.safetensors")
+    write_weights(folder / "model.safetensors", model.state_dict())
     (folder / CHECKPOINT).unlink(missing_ok=True)  # nothing to align leaves none
     pd.DataFrame(state.history).to_csv(folder / "losses.csv", index_label="epoch")
     training = (
         f"best validation loss {state.best_loss:.4f} at epoch {state.best_epoch} of "
         f"{state.epoch}"
-        if aligned
+        if state.epoch
         else "no modality to align: the mobility side as it begins"
     )
     context.display.say(
@@ -280,7 +280,7 @@ def run_train(context: RunContext, folder: Path) -> Facts:
         "sampled_edges": sampled,
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
-        "best_validation_loss": state.best_loss if aligned else None,
+        "best_validation_loss": state.best_loss if state.epoch else None,
     }
 
 

@@ -90,8 +90,8 @@ STAGES = (
     ),
     Stage(
         "train", "Aligning the modalities with mobility", ("line", "features"),
-        ("sample", "encoder", "training", "modalities", "seed"), run_train,
-        check=check_training, shared=True,
+        ("sample", "encoder", "objectives", "training", "modalities", "seed"),
+        run_train, check=check_training, shared=True,
     ),
     Stage(
         "embed", "Embeddings", ("train",),
