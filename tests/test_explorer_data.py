@@ -204,21 +204,29 @@ def test_groups_must_fit_a_byte(tmp_path, groups):
 
 def test_arcs(tmp_path):
     graph = ring_graph(len(cells()))
-    meta, read = written(tmp_path, shown(graph=graph), partners=1)
+    meta, read = written(tmp_path, shown(graph=graph), partners=1, published=True)
     arcs = meta["arcs"]
+    assert "shown as published" in meta["notes"][-1]
     assert (arcs["most"], arcs["minUsers"]) == (1, None)
     starts, targets = read(arcs["starts"]), read(arcs["targets"])
     assert targets[starts[3]] == 4
     assert read(arcs["weights"])[starts[3]] == 4
-    more, read = written(tmp_path, shown(graph=graph), partners=2)
+    more, read = written(tmp_path, shown(graph=graph), partners=2, published=True)
     assert len(read(more["arcs"]["targets"])) == 2 * len(targets)
     assert written(tmp_path, shown())[0]["arcs"] is None
+
+
+def test_flows_that_count_no_users_need_to_be_called_published(tmp_path):
+    meta, _ = written(tmp_path, shown(graph=ring_graph(len(cells()))))
+    assert meta["arcs"] is None
+    assert "not declared as published" in meta["notes"][-1]
 
 
 def test_arcs_of_few_users_are_left_out(tmp_path):
     run = shown(graph=ring_graph(len(cells()), users=4))
     meta, read = written(tmp_path, run, min_users=4)
     assert meta["arcs"]["minUsers"] == 4
+    assert meta["notes"][-1] == "Flows of fewer than 4 people are not shown."
     assert len(read("arc_target.u32")) > 0
     _, read = written(tmp_path, run)  # 5 to publish
     assert len(read("arc_target.u32")) == 0

@@ -426,6 +426,19 @@ def test_verdict_above_the_threshold_says_what_to_do():
     assert report.to_json()["unsafe"] == ["embeddings"]
 
 
+def test_an_encoder_that_may_give_away_is_not_said_to_hold():
+    encoder = result(0.53, high=0.57, subject="distilled encoder")
+    text = AttackReport([result(0.8), encoder]).to_markdown()
+    assert "encoder is not shown to be safe either" in text
+    assert "share it alone" not in text
+
+
+def test_attacks_that_were_not_tried_are_told_with_their_reason():
+    report = AttackReport([result(0.51)], skipped=["Nobody was there."])
+    assert report.to_markdown().endswith("Nobody was there.")
+    assert report.to_json()["skipped"] == ["Nobody was there."]
+
+
 def test_verdict_when_the_encoder_is_no_better():
     report = AttackReport([result(0.8), result(0.7, subject="distilled encoder")])
     assert "share it alone" not in report.to_markdown()

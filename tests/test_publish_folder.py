@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import stat
 from datetime import date, datetime
 
 import numpy as np
@@ -11,12 +13,15 @@ import yaml
 from tests.published_run import BRIEF, CONFIG, SMALL, memory_of, write_run
 from tests.small_run import contents
 
+from mora.benchmark.bootstrap import Interval
 from mora.distill import CoordinateEncoder, DistilledModel, load, save
 from mora.embeddings import read_embeddings
 from mora.errors import MissingExtraError, MoraError
 from mora.publish import publish
+from mora.publish.attacks import AttackResult
 from mora.publish.card import evaluation_table
 from mora.publish.stac import stac_item
+from mora.publish.user_membership import UserAttack
 
 FILES = {
     "README.md",
@@ -69,10 +74,17 @@ def quick(tmp_path_factory):
     save(fitted(embeddings), folder / "encoder")
 
     def call(
-        to, run=folder / "run", encoder=folder / "encoder", force=False, **changes
+        to,
+        run=folder / "run",
+        encoder=folder / "encoder",
+        force=False,
+        attack_users=None,
+        **changes,
     ):
         config = CONFIG.model_copy(update={"attacks": False, **changes})
-        return publish(run, to, config, encoder=encoder, force=force)
+        return publish(
+            run, to, config, encoder=encoder, attack_users=attack_users, force=force
+        )
 
     call.folder = folder
     return call
@@ -90,6 +102,16 @@ def card(folder):
 def test_the_folder_is_whole(hub):
     assert {file.name for file in hub.iterdir()} == FILES
     assert [file.name for file in hub.parent.iterdir()] == ["city"]
+
+
+def test_all_files_have_the_mode_that_the_umask_gives(quick, tmp_path):
+    before = os.umask(0o027)
+    try:
+        quick(tmp_path / "out")
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(f.stat().st_mode) for f in (tmp_path / "out").iterdir()}
+    assert modes == {0o640}
 
 
 def test_checksums_are_those_of_the_files(hub):
@@ -331,6 +353,36 @@ def test_further_attacks_stand_in_the_card(quick, tmp_path):
     assert report.results[-1] == found[0]
 
 
+def test_people_are_attacked_when_all_else_is_checked(quick, tmp_path):
+    found = AttackResult(
+        "user membership", "again", "cosine", Interval(0.7, 0.6, 0.8, 0.95, 9), 9
+    )
+    asked = []
+
+    def attack(progress):
+        asked.append(progress)
+        return UserAttack((found,))
+
+    quick(tmp_path / "out", attacks=True, attack_users=attack)
+    matter, text = card(tmp_path / "out")
+    assert (
+        matter["mora"]["privacy"]["attacked"]["user membership, again, cosine"] == 0.7
+    )
+    assert "Not safe to share" in text
+    quick(tmp_path / "none", attack_users=attack)  # no attacks at all
+    with pytest.raises(MoraError, match="is there already"):
+        quick(tmp_path / "out", attacks=True, attack_users=attack)
+    assert len(asked) == 1
+
+
+def test_why_people_were_not_attacked_stands_in_the_card(quick, tmp_path):
+    gone = UserAttack(skipped="The table is gone.")
+    quick(tmp_path / "out", attacks=True, attack_users=lambda _: gone)
+    assert "The table is gone." in card(tmp_path / "out")[1]
+    told = json.loads((tmp_path / "out" / "privacy.json").read_text())
+    assert told["attacks"]["skipped"] == ["The table is gone."]
+
+
 def test_without_attacks_the_card_says_so(quick, tmp_path):
     assert quick(tmp_path / "out").attacks is None
     assert "No attack was run" in card(tmp_path / "out")[1]
@@ -342,6 +394,7 @@ def test_published_flows_need_no_users(quick, tmp_path):
     matter, text = card(tmp_path / "out")
     assert matter["mora"]["privacy"]["min_users"] is None
     assert "No number of users was asked for" in text
+    assert "Flows are shown as published" in text
 
 
 def test_onnx_goes_in_or_says_what_is_missing(quick, tmp_path, monkeypatch):

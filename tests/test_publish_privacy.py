@@ -45,6 +45,7 @@ def test_shown_edges_agree_with_looking_at_each():
 def test_edges_without_user_counts_are_never_shown_as_checked():
     with pytest.raises(GraphError, match="3 edges and counts no users; expected the"):
         edges_to_show(FLOWS)
+    assert edges_to_show(FLOWS, published=True).edges == FLOWS.edges
     with pytest.raises(GraphError, match="weight is no number of people"):
         users_of_places(FLOWS)
 

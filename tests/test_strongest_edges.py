@@ -20,7 +20,7 @@ def random_graph(tokens=30, seed=0, users=False):
 
 
 def lists(graph, **options):
-    starts, other, weight = strongest_edges(graph, **options)
+    starts, other, weight = strongest_edges(graph, **{"published": True, **options})
     rows = itertools.pairwise(starts)
     return [
         list(zip(other[a:b].tolist(), weight[a:b].tolist(), strict=True))
@@ -73,9 +73,10 @@ def test_edges_of_few_users_are_left_out():
             )
 
 
-def test_published_flows_count_no_users_and_stay_whole():
+def test_flows_without_counts_are_whole_if_published_and_else_hidden():
     graph = random_graph()
     assert lists(graph, min_users=99) == lists(graph, min_users=1)
+    assert lists(graph, published=False) == [[]] * len(graph)
 
 
 def test_a_graph_without_edges():

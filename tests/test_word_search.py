@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import save_file
 from tests.small_run import settings, write_city
 
-from mora.embeddings import Embeddings
+from mora.embeddings import Embeddings, read_embeddings
 from mora.encoder.heads import make_head
 from mora.errors import MoraError, PersonalDataError, RunError
 from mora.explore.search import PlaceSearch
-from mora.explore.words import WordSearch, has_words, read_word_search
+from mora.explore.words import EVERYDAY, WordSearch, has_words, read_word_search
 from mora.modalities import Features
 from mora.modalities.text import HashingEncoder
 from mora.personal import mark_personal
@@ -64,6 +64,7 @@ def write_run(folder, *, kind="linear", standardise=True, align=True, seed=0):
     manifest = {"settings": {"modalities": {"shops": modality}}}
     (folder / "train" / "manifest.json").write_text(json.dumps(manifest))
     vectors = rng.normal(size=(len(tokens), 5)).astype(np.float32)
+    np.save(folder / "train" / "vectors.npy", vectors)
     Embeddings(tokens, vectors).write(folder / "embeddings.parquet")
     return features, head
 
@@ -107,12 +108,40 @@ def test_a_text_is_encoded_once():
     assert encoder.asked == 1
 
 
+def test_a_query_by_hand(monkeypatch):
+    monkeypatch.setattr("mora.explore.words.PROMPTS", ("{}", "{}b"))
+    monkeypatch.setattr("mora.explore.words.EVERYDAY", ("a", "b"))
+    words = of_letters(standardise=False, head=lambda x: x[:, :2])
+    # Ways to say it: (1, 0) and (1, 1); everyday words: (1, 0) and (0, 1).
+    middle = np.array([1 + np.sqrt(0.5), np.sqrt(0.5)])
+    middle /= np.linalg.norm(middle)
+    across = (middle[0] - middle[1]) / 2  # what is left without the part along (1, 1)
+    np.testing.assert_allclose(words.query("a"), [across, -across], atol=1e-6)
+    np.testing.assert_allclose(words.query(" a "), words.query("a"))
+
+
+def test_nothing_is_left_of_what_everyday_words_share():
+    words = of_letters(standardise=False, head=lambda x: x[:, :3])
+    said = np.array([words.embed(word) for word in EVERYDAY])
+    length = np.linalg.norm(said, axis=1, keepdims=True)
+    shared = (said / np.where(length > 0, length, 1)).mean(axis=0)
+    for text in ("aa", "abc", "cab ride"):
+        assert np.linalg.norm(words.query(text)) > 0.01
+        assert abs(words.query(text) @ shared) < 1e-6
+
+
+def test_a_text_like_every_other_asks_for_nothing():
+    words = of_letters(head=lambda x: np.ones((len(x), 3)))
+    np.testing.assert_allclose(words.query("a"), 0, atol=1e-6)
+
+
 @pytest.mark.parametrize("text", ["", "  ", "a" * 501])
 def test_other_texts_are_refused(text):
     with pytest.raises(MoraError, match=r"the text has \d+ letters; expected 1 to 500"):
         of_letters().embed(text)
-    with pytest.raises(MoraError, match="letters; expected 1 to 500"):
-        of_letters().text_match(text)
+    for ask in (of_letters().text_match, of_letters().query):
+        with pytest.raises(MoraError, match="letters; expected 1 to 500"):
+            ask(text)
 
 
 def test_another_encoder_is_refused():
@@ -144,7 +173,7 @@ def test_words_rank_the_places(tmp_path):
     )
     index = PlaceSearch(embeddings, words)
     found = index.words("place aaaaa", 4)
-    by_vector = index.nearest(words.embed("place aaaaa"), 4)
+    by_vector = index.aligned(words.query("place aaaaa"), 4)
     np.testing.assert_array_equal(found.tokens, by_vector.tokens)
     match = index.text_match("place aaaaa")
     same = features.present & (np.arange(19) % 3 == 0)
@@ -195,3 +224,20 @@ def test_words_find_the_community_that_they_are_said_in(tmp_path):
     for side, word in enumerate(["bakery", "warehouse"]):
         found = index.words(word, 20).tokens
         assert (city.community[order][found] == side).mean() > 0.8
+
+
+def test_texts_are_compared_with_the_aligned_vectors_not_with_the_exported(tmp_path):
+    write_run(tmp_path)
+    words = read_word_search(tmp_path, HashingEncoder(COLUMNS))
+    tokens = read_embeddings(tmp_path / "embeddings.parquet").tokens
+    exported = np.random.default_rng(1).normal(size=(len(tokens), 7))
+    index = PlaceSearch(Embeddings(tokens, exported.astype(np.float32)), words)
+    found = index.words("aaaaa", k=len(tokens))
+    aligned = np.load(tmp_path / "train" / "vectors.npy")
+    unit = aligned / np.linalg.norm(aligned, axis=1, keepdims=True)
+    query = words.query("aaaaa")
+    cosines = unit @ (query / np.linalg.norm(query))
+    np.testing.assert_array_equal(found.tokens, np.argsort(-cosines, kind="stable"))
+    np.testing.assert_allclose(found.cosines, np.sort(cosines)[::-1], atol=1e-5)
+    with pytest.raises(MoraError, match=r"shape \(7,\); expected 5"):
+        index.aligned(exported[0])

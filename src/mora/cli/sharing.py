@@ -9,6 +9,13 @@ from mora.cli.app import app
 from mora.cli.options import Json, print_json, stoppable
 
 Run = Annotated[Path, typer.Argument(help="Folder of a finished run, runs/NAME.")]
+PublishedFlows = Annotated[
+    bool,
+    typer.Option(
+        "--published-flows",
+        help="Draw flows that count no users: their publisher has hidden small groups.",
+    ),
+]
 Count = Annotated[int, typer.Option("--count", "-k", min=1, help="How many places.")]
 
 
@@ -27,20 +34,40 @@ def publish_command(
         Path | None,
         typer.Option(help="YAML with `distill:` and `training:`, where none is given."),
     ] = None,
+    attack_users: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Tell who was in the data: learn the run again so many times (even).",
+        ),
+    ] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Replace what was published before.")
     ] = False,
 ) -> None:
     """Write a folder fit for a model hub: weights, card, checksums, privacy report."""
     from mora.config import load_section
+    from mora.pipeline import attacking
     from mora.pipeline.display import Terminal
     from mora.pipeline.distilling import read_distilling
+    from mora.progress import Progress
     from mora.publish.config import PublishConfig
     from mora.publish.folder import publish
+    from mora.publish.user_membership import UserAttack
 
     display, settings = Terminal(), load_section(config, PublishConfig)
     network = read_distilling(distilling, None)
-    with display.bar("Distilling", "steps") as progress:
+
+    def attack_people(progress: Progress) -> UserAttack:
+        return attacking.attack_users(
+            run,
+            attack_users,
+            people=settings.attack_people,
+            seed=settings.seed,
+            progress=progress,
+        )
+
+    with display.bar("Publishing", "steps") as progress:
         done = publish(
             run,
             to,
@@ -48,12 +75,13 @@ def publish_command(
             encoder=encoder,
             distillation=network.distill,
             training=network.training,
+            attack_users=attack_people,
             force=force,
             progress=progress,
         )
     display.say(f"wrote {to}")
     if done.attacks is not None:
-        display.say(done.attacks.verdict())
+        display.say("\n".join([*done.attacks.verdict(), *done.attacks.skipped]))
 
 
 @app.command("search")
@@ -100,6 +128,7 @@ def serve_command(
         str | None,
         typer.Option(help="Ask for this bearer token.", envvar="MORA_TOKEN"),
     ] = None,
+    published_flows: PublishedFlows = False,
 ) -> None:
     """Answer questions over HTTP, and show the explorer, on this computer alone."""
     from mora.pipeline.site import served_site
@@ -107,7 +136,7 @@ def serve_command(
 
     require_loopback(host, public)
     # A page in a browser has no way to send the token.
-    page = None if token else served_site(run)
+    page = None if token else served_site(run, published=published_flows)
     if page is None and not token:
         typer.echo("No explorer: its page is not built, or the places have no outlines")
     typer.echo(f"http://{host}:{port}  (Ctrl-C to stop)")
@@ -124,11 +153,12 @@ def explore_command(
     min_users: Annotated[
         int, typer.Option(min=1, help="Least users of a flow that is drawn.")
     ] = 5,
+    published_flows: PublishedFlows = False,
 ) -> None:
     """Write the explorer: a map of a run that a browser opens without a server."""
     from mora.pipeline.site import write_site
 
-    write_site(run, to, second, min_users=min_users)
+    write_site(run, to, second, min_users=min_users, published=published_flows)
     typer.echo(f"wrote {to / 'index.html'}")
 
 

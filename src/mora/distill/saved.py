@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from mora.config.section import Section
@@ -17,6 +17,7 @@ from mora.distill.config import Convention, Wavelength
 from mora.distill.network import DistilledModel
 from mora.distill.released import DistilledFileError, read_released
 from mora.errors import MissingFileError
+from mora.training.weights import write_weights
 
 WEIGHTS, SETTINGS, CARD = "model.safetensors", "config.json", "README.md"
 
@@ -93,16 +94,14 @@ def save(
         provenance=dict(provenance or {}),
     )
     weights = {
-        name: value.detach().cpu().to(dtype).contiguous()
+        name: value.detach().cpu().to(dtype)
         if name.startswith("network.")
         else value.cpu()
         for name, value in model.state_dict().items()
     }
-    part = folder / f"{WEIGHTS}.part"
-    save_file(weights, part, metadata={"format": "pt"})
     (folder / SETTINGS).write_text(settings.model_dump_json(indent=1) + "\n")
     (folder / CARD).write_text(card or short_card(model))
-    part.replace(folder / WEIGHTS)
+    write_weights(folder / WEIGHTS, weights, {"format": "pt"})
 
 
 def short_card(model: DistilledModel, about: str = "") -> str:

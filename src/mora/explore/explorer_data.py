@@ -31,6 +31,7 @@ from mora.explore.explorer_run import Column, ExplorerRun, read_explorer_run
 from mora.explore.groups import describe_groups, group_colours, vector_groups
 from mora.explore.map import unbroken
 from mora.explore.strongest_edges import strongest_edges
+from mora.graph.shown_edges import counts_users, shown_rule
 from mora.tokens import GridTokens, H3Tokens, Tokens
 
 FORMAT = 1  # of the folder; the page refuses another
@@ -53,6 +54,7 @@ def write_explorer(
     offline: bool = True,
     partners: int = 16,
     min_users: int = 5,
+    published: bool = False,
     groups: int = 8,
     seed: int = 0,
 ) -> Path:
@@ -70,7 +72,8 @@ def write_explorer(
             that is opened from disk read other files; the folder is then twice as
             large.
         partners: edges shown a place, the strongest.
-        min_users: edges of fewer distinct users are left out, where users are counted.
+        min_users: see :func:`mora.graph.shown_edges.shown_edges`.
+        published: see there; which it was is among the notes of the page.
         groups: groups of like places, 1 to 255.
         seed: of the groups.
 
@@ -98,7 +101,8 @@ def write_explorer(
     for folder, shown in zip((part, part / SECOND), runs, strict=False):
         folder.mkdir(parents=True)
         files = _Files(folder, offline)
-        meta = _write_run(files, shown, partners, min_users, groups, seed)
+        arcs = _write_arcs(files, shown, partners, min_users, published)
+        meta = _write_run(files, shown, groups, seed) | arcs
         first = folder == part
         second = SECOND if first and len(runs) == 2 else None
         asked = service if first else None  # a service knows one run
@@ -147,8 +151,6 @@ class _Files:
 def _write_run(
     files: _Files,
     run: ExplorerRun,
-    partners: int,
-    min_users: int,
     groups: int,
     seed: int,
 ) -> dict[str, Any]:
@@ -158,7 +160,6 @@ def _write_run(
     return {
         "format": FORMAT,
         "name": run.name,
-        "notes": list(run.notes),
         "kind": tokens.kind,
         "cellKm": tokens.cell_km if isinstance(tokens, GridTokens) else None,
         "places": len(tokens),
@@ -178,7 +179,6 @@ def _write_run(
             "sequential": sequential_ramp(RAMP_STEPS).tolist(),
             "diverging": diverging_ramp(RAMP_STEPS).tolist(),
         },
-        "arcs": _write_arcs(files, run, partners, min_users),
     }
 
 
@@ -255,16 +255,23 @@ def _write_column(
 
 
 def _write_arcs(
-    files: _Files, run: ExplorerRun, partners: int, min_users: int
-) -> dict[str, Any] | None:
-    """Write the strongest edges of each place."""
-    if run.graph is None:
-        return None
-    starts, other, weight = strongest_edges(run.graph, partners, min_users)
-    return {
+    files: _Files, run: ExplorerRun, partners: int, min_users: int, published: bool
+) -> dict[str, Any]:
+    """Write the strongest edges of each place, and note which are shown."""
+    graph, notes = run.graph, list(run.notes)
+    if graph is None:
+        return {"notes": notes, "arcs": None}
+    notes.append(shown_rule(graph, min_users, published=published))
+    if not (published or counts_users(graph)):
+        return {"notes": notes, "arcs": None}
+    starts, other, weight = strongest_edges(
+        graph, partners, min_users, published=published
+    )
+    arcs = {
         "starts": files.array("arc_start.u32", starts),
         "targets": files.array("arc_target.u32", other),
         "weights": files.array("arc_weight.f32", weight),
         "most": partners,
-        "minUsers": min_users if len(run.graph.users) else None,
+        "minUsers": min_users if counts_users(graph) else None,
     }
+    return {"notes": notes, "arcs": arcs}

@@ -67,6 +67,9 @@ class PlaceSearch:
         self.tokens: Tokens = embeddings.tokens
         self._unit = unit_rows(embeddings.vectors)
         self._words = words
+        self._aligned = self._unit
+        if words is not None and words.places is not None:
+            self._aligned = unit_rows(words.places)
         self._graph = neighbour_graph(self._unit) if approximate else None
 
     def __len__(self) -> int:
@@ -148,7 +151,24 @@ class PlaceSearch:
         Raises:
             MoraError: if the index was made without words, or the text is empty.
         """
-        return self.nearest(self._known_words().embed(text), k, within)
+        return self.aligned(self._known_words().query(text), k, within)
+
+    def aligned(
+        self, query: Float[np.ndarray, " dim"], k: int = 10, within: Within = None
+    ) -> Found:
+        """Find places by a vector of the space that texts are aligned in.
+
+        Args:
+            query: such as :meth:`mora.explore.words.WordSearch.embed` gives.
+            k: how many, >= 1.
+            within: see :meth:`nearest`.
+
+        Raises:
+            MoraError: if ``k`` is below 1 or the vector is none of that space.
+        """
+        if self._aligned is self._unit:
+            return self.nearest(query, k, within)
+        return self._scan(self._aligned, query, k, self._allowed(within))
 
     def text_match(self, text: str) -> Float32[np.ndarray, " tokens"]:
         """Give the cosine of a text with the mean of each place's own texts.
@@ -176,17 +196,24 @@ class PlaceSearch:
         within: Within,
         leave_out: Int[np.ndarray, " n"],
     ) -> Found:
-        if query.shape != (self.dim,) or not np.isfinite(query).all():
-            raise MoraError(
-                f"the query has shape {query.shape}; expected {self.dim} finite "
-                f"numbers. Take a vector of this run."
-            )
         if self._graph is not None and within is None:
+            _require_of_width(query, self.dim)
             return self._search_graph(query, k, leave_out)
         allowed = self._allowed(within)
         allowed[leave_out] = False
+        return self._scan(self._unit, query, k, allowed)
+
+    def _scan(
+        self,
+        unit: Float32[np.ndarray, "tokens _"],
+        query: Float[np.ndarray, " _"],
+        k: int,
+        allowed: Bool[np.ndarray, " tokens"],
+    ) -> Found:
+        """Compare with every place that is allowed."""
+        _require_of_width(query, unit.shape[1])
         rows = np.flatnonzero(allowed)
-        places = self._unit if len(rows) == len(self) else self._unit[rows]
+        places = unit if len(rows) == len(self) else unit[rows]
         found, cosines = most_similar(places, query[None].astype(np.float32), k)
         return Found(rows[found[0]], cosines[0])
 
@@ -217,6 +244,14 @@ class PlaceSearch:
     @cached_property
     def _middles(self) -> Float[np.ndarray, "tokens 2"]:
         return self.tokens.centroids()
+
+
+def _require_of_width(query: Float[np.ndarray, " _"], dim: int) -> None:
+    if query.shape != (dim,) or not np.isfinite(query).all():
+        raise MoraError(
+            f"the query has shape {query.shape}; expected {dim} finite numbers. Take a "
+            f"vector of this run."
+        )
 
 
 def bounding_box(

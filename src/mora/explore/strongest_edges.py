@@ -4,12 +4,17 @@ import numpy as np
 from jaxtyping import Float32, Int, UInt32
 
 from mora.errors import MoraError
+from mora.graph.shown_edges import shown_edges
 from mora.graph.storage import MobilityGraph
 from mora.kernels import kernel
 
 
 def strongest_edges(
-    graph: MobilityGraph, most: int = 16, min_users: int = 5
+    graph: MobilityGraph,
+    most: int = 16,
+    min_users: int = 5,
+    *,
+    published: bool = False,
 ) -> tuple[
     UInt32[np.ndarray, " rows_and_one"],
     UInt32[np.ndarray, " edges"],
@@ -23,16 +28,16 @@ def strongest_edges(
     Args:
         graph: edges between places.
         most: edges kept a place; >= 1.
-        min_users: edges of fewer distinct users are left out, where the graph counts
-            users. Published tables of flows count none: all their edges count.
+        min_users: see :func:`mora.graph.shown_edges.shown_edges`.
+        published: see there.
 
     Returns:
         Where the edges of each place begin (CSR), the place at the other end, and the
         weight of both directions together; among equals the lower place comes first.
-        No edges for places without any.
+        No edges for places without any that may be shown.
 
     Raises:
-        MoraError: if ``most`` is below 1.
+        MoraError: if ``most`` or ``min_users`` is below 1.
     """
     if most < 1:
         raise MoraError(f"most is {most}; expected at least one edge a place.")
@@ -41,9 +46,9 @@ def strongest_edges(
     for first, last in graph.row_blocks():
         indptr, neighbour, weight = graph.block(first, last)
         weight = weight.astype(np.float32)
-        if len(graph.users):
-            users = graph.users[graph.indptr[first] : graph.indptr[last]]
-            weight[users < min_users] = 0  # no edge is weaker, so it is never kept
+        block = slice(graph.indptr[first], graph.indptr[last])
+        shown = shown_edges(graph, min_users, published=published, edges=block)
+        weight[~shown] = 0  # no edge is weaker, so it is never kept
         _keep_strongest(first, indptr, neighbour, weight, other, strength)
     kept = strength > 0
     starts = np.append(0, np.cumsum(kept.sum(axis=1))).astype(np.uint32)

@@ -3,7 +3,7 @@
 import inspect
 import json
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -11,13 +11,25 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32
 
-from mora.embeddings import read_embeddings
 from mora.errors import MoraError, RunError
 from mora.modalities import Features, read_features
 from mora.modalities.poi import build_poi
 from mora.modalities.text import TextEncoder, load_text_encoder
+from mora.nearest import unit_rows
 from mora.personal import require_not_personal
 
+# Ways to say that a place is about something; chosen on categories of places that the
+# benchmark (benchmarks/word_search.py) does not ask for, like all in this search.
+PROMPTS = (
+    *("{}", "a {}", "the {}", "{} area", "near the {}", "place with a {}"),
+    "{} town",
+)
+EVERYDAY = (
+    *("city", "town", "village", "river", "road", "street", "house", "shop"),
+    *("restaurant", "station", "factory", "field", "forest", "hill", "bridge"),
+    *("museum", "library", "office", "hotel", "school", "tower", "garden", "valley"),
+    *("bay", "market"),
+)
 KEPT_TEXTS = 1024  # texts whose vectors are kept
 MOST_LETTERS = 500  # of a text
 
@@ -32,6 +44,8 @@ class WordSearch:
         features: the texts of the places, as given to training.
         head: rows of features, in the form that training saw, to vectors of the space.
         standardise: whether training saw standardised features.
+        places: vectors of the places in the space of the head; None if they are those
+            that the run exports.
 
     Raises:
         RunError: if another encoder made the features.
@@ -43,7 +57,9 @@ class WordSearch:
         features: Features,
         head: Head,
         standardise: bool = True,
+        places: Float[np.ndarray, "tokens dim"] | None = None,
     ) -> None:
+        self.places = places
         made_by = features.notes.get("encoder")
         if made_by != encoder.name or len(features.columns) < encoder.dim:
             raise RunError(
@@ -70,7 +86,42 @@ class WordSearch:
         Raises:
             MoraError: if the text is empty or too long.
         """
-        vector = self._encode(_checked(text))
+        return self._place(_checked(text))
+
+    def query(self, text: str) -> Float[np.ndarray, " dim"]:
+        """Give the direction in which places are about a text more than about others.
+
+        The text is said in several ways, and the direction that everyday words have in
+        common is taken off: else much the same places come first whatever is asked.
+
+        Source: Radford et al. 2021, Learning transferable visual models from natural
+        language supervision, section 3.1.4, for several prompts; Mu and Viswanath
+        2018, All-but-the-top, for the direction that all have in common.
+
+        Args:
+            text: such as "beach", of 1 to 500 letters.
+
+        Returns:
+            A vector to compare with those of places by cosine, of length up to 1; 0 for
+            a text that is as any other.
+
+        Raises:
+            MoraError: if the text is empty or too long.
+        """
+        text = _checked(text)
+        said = unit_rows(np.stack([self._place(p.format(text)) for p in PROMPTS]))
+        middle = unit_rows(said.mean(axis=0, keepdims=True))[0]
+        return middle - (middle @ self._everyday) * self._everyday
+
+    @cached_property
+    def _everyday(self) -> Float[np.ndarray, " dim"]:
+        """Give the mean direction of everyday words, of length 1."""
+        words = unit_rows(np.stack([self._place(word) for word in EVERYDAY]))
+        return unit_rows(words.mean(axis=0, keepdims=True))[0]
+
+    def _place(self, text: str) -> Float[np.ndarray, " dim"]:
+        """Bring a text that was checked into the space of the places."""
+        vector = self._encode(text)
         row = self._mean.copy()
         row[: len(vector)] = vector
         if self._standardise:
@@ -101,7 +152,7 @@ def read_word_search(
     """Rebuild from a finished run what brings texts into the space of its places.
 
     Args:
-        folder: of the run, with ``features``, ``train`` and ``embeddings.parquet``.
+        folder: of the run, with ``features`` and ``train``.
         encoder: the text encoder, if it is loaded already; by default the one that
             the run names.
 
@@ -114,11 +165,12 @@ def read_word_search(
     require_not_personal(folder)
     name, config = _aligned_texts(folder)
     features = read_features(folder / "features", name)
-    head = _read_head(folder, name, config, len(features.columns))
+    places = _aligned_places(folder)
+    head = _read_head(folder, name, config, len(features.columns), places.shape[1])
     if encoder is None:
         default = inspect.signature(build_poi).parameters["encoder"].default
         encoder = load_text_encoder(config["options"].get("encoder", default))
-    return WordSearch(encoder, features, head, config["standardise"])
+    return WordSearch(encoder, features, head, config["standardise"], places)
 
 
 def has_words(folder: Path | str) -> bool:
@@ -149,7 +201,21 @@ def _aligned_texts(folder: Path) -> tuple[str, dict[str, Any]]:
     )
 
 
-def _read_head(folder: Path, name: str, config: dict[str, Any], columns: int) -> Head:
+def _aligned_places(folder: Path) -> Float[np.ndarray, "tokens dim"]:
+    """Read the vectors that training aligned; the exported ones may hold more."""
+    path = folder / "train" / "vectors.npy"
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path} cannot be read ({error}); expected what training left. Run it "
+            f"again with `mora run`."
+        ) from error
+
+
+def _read_head(
+    folder: Path, name: str, config: dict[str, Any], columns: int, dim: int
+) -> Head:
     """Rebuild the head with the weights that training left."""
     # Imported here: other searches do not wait for torch.
     import torch
@@ -165,7 +231,6 @@ def _read_head(folder: Path, name: str, config: dict[str, Any], columns: int) ->
             for key, value in load_file(path).items()
             if key.startswith(prefix)
         }
-        dim = read_embeddings(folder / "embeddings.parquet").dim
         head = make_head(config["head"]["kind"], columns, dim, torch.Generator())
         head.load_state_dict(weights)
     except (OSError, RuntimeError) as error:

@@ -23,7 +23,12 @@ def page_folder() -> Path:
 
 
 def write_site(
-    run: Path, to: Path, second: Path | None = None, *, min_users: int = 5
+    run: Path,
+    to: Path,
+    second: Path | None = None,
+    *,
+    min_users: int = 5,
+    published: bool = False,
 ) -> Path:
     """Write the explorer of a run, which opens from disk without a server.
 
@@ -32,21 +37,29 @@ def write_site(
         to: folder of the page.
         second: another run, to be seen beside.
         min_users: least distinct users of a flow that is drawn.
+        published: draw flows that count no users; see
+            :func:`mora.graph.shown_edges.shown_edges`.
 
     Returns:
         The page.
     """
     other = None if second is None else explored(second)
     return write_explorer(
-        explored(run), to, other, page=page_folder(), min_users=min_users
+        explored(run),
+        to,
+        other,
+        page=page_folder(),
+        min_users=min_users,
+        published=published,
     )
 
 
-def served_site(run: Path) -> Path | None:
+def served_site(run: Path, *, published: bool = False) -> Path | None:
     """Write the explorer that the service shows at /; it asks the service.
 
     Args:
         run: folder of a finished run; the page is kept in its folder ``explorer``.
+        published: see :func:`write_site`.
 
     Returns:
         The folder; None where there is no page, or the places have no outlines.
@@ -57,7 +70,14 @@ def served_site(run: Path) -> Path | None:
     except MissingFileError:
         return None
     try:
-        write_explorer(explored(run), site, page=page, service=".", offline=False)
+        write_explorer(
+            explored(run),
+            site,
+            page=page,
+            service=".",
+            offline=False,
+            published=published,
+        )
     except NoGeometryError:
         return None
     return site

@@ -7,6 +7,8 @@ from typing import Any
 _HOME = {
     "AttackReport": "mora.publish.attack_report",
     "PublishConfig": "mora.publish.config",
+    "UserAttack": "mora.publish.user_membership",
+    "attack_membership": "mora.publish.user_membership",
     "attack_run": "mora.publish.attack_report",
     "edges_to_show": "mora.publish.edges",
     "membership_of_edges": "mora.publish.attacks",

@@ -30,6 +30,7 @@ class AttackReport:
     Attributes:
         results: of each attack, subject and score.
         threshold: AUC above which vectors are not safe to share.
+        skipped: attacks that were not tried, each with its reason.
         kept_back: subjects that are not published: shown, and not in the verdict.
         floor: the same attacks on coordinates alone, which everybody has: what they
             reach is no secret of the vectors. The verdict tells it and does not take
@@ -38,6 +39,7 @@ class AttackReport:
 
     results: Sequence[AttackResult]
     threshold: float = THRESHOLD
+    skipped: Sequence[str] = ()
     kept_back: Sequence[str] = ()
     floor: Sequence[AttackResult] = ()
 
@@ -72,9 +74,8 @@ class AttackReport:
                 f"counts as given away."
             )
             yield from self._beside_floor(worst)
-            subjects = {r.subject for r in bad}
-            if subjects == {EMBEDDINGS}:
-                yield "The distilled encoder held: share it alone, without the table."
+            if {r.subject for r in bad} == {EMBEDDINGS}:
+                yield self._of_the_encoder()
             yield TO_DO
         elif self.unsure():
             yield (
@@ -87,6 +88,15 @@ class AttackReport:
                 f"None of these attacks is above {self.threshold:g}, interval "
                 f"included. Other attacks may be stronger: this is no proof."
             )
+
+    def _of_the_encoder(self) -> str:
+        """Say whether the encoder can be shared where the table cannot."""
+        if any(r.subject == ENCODER for r in self.unsure()):
+            return (
+                "The distilled encoder is not shown to be safe either: its interval "
+                "reaches above. Attack more pairs before it is shared alone."
+            )
+        return "The distilled encoder held: share it alone, without the table."
 
     def _beside_floor(self, result: AttackResult) -> Iterator[str]:
         for floor in self.floor:
@@ -104,7 +114,7 @@ class AttackReport:
             "| --- | --- | --- | ---: | ---: | ---: | ---: |",
         ]
         lines += [self._row(result) for result in (*self.results, *self.floor)]
-        return "\n\n".join([*self.verdict(), "\n".join(lines)])
+        return "\n\n".join([*self.verdict(), "\n".join(lines), *self.skipped])
 
     def _row(self, result: AttackResult) -> str:
         kept_back = " (kept back)" if result.subject in self.kept_back else ""
@@ -120,6 +130,7 @@ class AttackReport:
         return {
             "threshold": self.threshold,
             "verdict": self.verdict(),
+            "skipped": list(self.skipped),
             "kept_back": list(self.kept_back),
             "unsafe": sorted({r.subject for r in self.unsafe()}),
             "results": [result.to_json() for result in self.results],
@@ -193,12 +204,14 @@ def run_attacks(
     subjects: Mapping[str, Float[np.ndarray, "tokens dim"]],
     *,
     further: Sequence[AttackResult] = (),
+    skipped: Sequence[str] = (),
     kept_back: Sequence[str] = (),
     seed: int = 0,
 ) -> AttackReport:
     """Try each attack on each kind of vectors; see :func:`attack_run`.
 
-    ``kept_back`` names the subjects that are not published.
+    ``kept_back`` names the subjects that are not published, and ``skipped`` says which
+    attacks were not tried, and why.
     """
     floor = {COORDINATES: spherical_harmonics(lonlat.astype(np.float64), FLOOR_DEGREE)}
     results, beneath = (
@@ -212,7 +225,9 @@ def run_attacks(
         ]
         for attacked in (subjects, floor)
     )
-    return AttackReport([*results, *further], kept_back=kept_back, floor=beneath)
+    return AttackReport(
+        [*results, *further], skipped=skipped, kept_back=kept_back, floor=beneath
+    )
 
 
 def _named(results: Sequence[AttackResult]) -> str:

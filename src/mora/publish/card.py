@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from mora.graph.shown_edges import DECLARED
 from mora.publish.attack_report import AttackReport
 from mora.publish.config import PublishConfig
 from mora.publish.privacy_report import (
@@ -160,7 +161,7 @@ def _limits(facts: CardFacts) -> Iterator[str]:
 def _privacy(facts: CardFacts) -> str:
     least = facts.config.min_users
     threshold = (
-        "No number of users was asked for: the inputs count none."
+        f"No number of users was asked for (`min_users: null`). {DECLARED}"
         if least is None
         else f"A place is published if at least {least} users are known to have been "
         f"there; {facts.hidden:,} places are kept back."

@@ -30,6 +30,7 @@ class PublishConfig(Section):
         onnx: also publish the encoder as ONNX, which needs further packages.
         attacks: measure what the vectors give away.
         attack_pairs: pairs of places that an attack is measured on.
+        attack_people: people on whom user membership is measured, if it is.
         caliper: by how much matched pairs may differ, as a logarithm: 0.1 is 11 %.
         seed: of the attacks' draws.
     """
@@ -46,6 +47,7 @@ class PublishConfig(Section):
     onnx: bool = False
     attacks: bool = True
     attack_pairs: int = Field(2_000, ge=2)
+    attack_people: int = Field(50, ge=2)
     caliper: float = Field(0.1, gt=0)
     seed: int = Field(0, ge=0)
 

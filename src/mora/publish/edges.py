@@ -4,15 +4,19 @@ import numpy as np
 from jaxtyping import Int
 
 from mora.errors import GraphError
+from mora.graph.shown_edges import counts_users, shown_edges
 from mora.graph.storage import MobilityGraph
 
 
-def edges_to_show(graph: MobilityGraph, min_users: int = 5) -> MobilityGraph:
+def edges_to_show(
+    graph: MobilityGraph, min_users: int = 5, *, published: bool = False
+) -> MobilityGraph:
     """Keep the edges that enough people made, for maps and exports of flows.
 
     Args:
-        graph: edges between places, with the distinct users of each.
-        min_users: distinct users that an edge needs; >= 1.
+        graph: edges between places.
+        min_users: see :func:`mora.graph.shown_edges.shown_edges`.
+        published: see there.
 
     Returns:
         The same places with fewer edges; all edges for 1. The totals of each place are
@@ -20,12 +24,12 @@ def edges_to_show(graph: MobilityGraph, min_users: int = 5) -> MobilityGraph:
         was hidden.
 
     Raises:
-        GraphError: if the graph counts no users, or ``min_users`` is below 1.
+        GraphError: if the graph counts no users and is not declared as published, or
+            ``min_users`` is below 1.
     """
-    require_user_counts(graph)
-    if min_users < 1:
-        raise GraphError(f"min_users is {min_users}; expected at least 1, such as 5.")
-    return graph.select(np.asarray(graph.users) >= min_users)
+    if not published:
+        require_user_counts(graph)
+    return graph.select(shown_edges(graph, min_users, published=published))
 
 
 def users_of_places(graph: MobilityGraph) -> Int[np.ndarray, " tokens"]:
@@ -60,7 +64,7 @@ def require_user_counts(graph: MobilityGraph) -> None:
     Raises:
         GraphError: saying what would count them.
     """
-    if graph.edges and not len(graph.users):
+    if not counts_users(graph):
         raise GraphError(
             f"the graph has {graph.edges:,} edges and counts no users; expected the "
             f"distinct users of each edge, which only graphs built from visits have. "

@@ -1,6 +1,6 @@
 """From a run to a folder for a model hub: what is taken, checked and measured."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +30,7 @@ from mora.publish.config import PublishConfig
 from mora.publish.matching import MatchedPairs
 from mora.publish.privacy_report import PrivacyStage, privacy_stages
 from mora.publish.run_files import RunFiles, places_to_publish, read_run_files
+from mora.publish.user_membership import UserAttack
 from mora.publish.writing import SUMS, write_whole
 
 if TYPE_CHECKING:  # torch is loaded when a folder is published
@@ -64,6 +65,7 @@ def publish(
     distillation: DistillConfig | None = None,
     training: TrainingConfig = DISTILL_TRAINING,
     further_attacks: Sequence[AttackResult] = (),
+    attack_users: Callable[[Progress], UserAttack] | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> Published:
@@ -78,8 +80,10 @@ def publish(
         distillation: network and tests, where the run is distilled.
         training: optimiser and epochs, where the run is distilled.
         further_attacks: results of attacks that learn again, for the card.
+        attack_users: tries whether people can be told, which may learn the run again;
+            called when all else is checked, and only if ``config.attacks`` is set.
         force: replace a folder that was published before.
-        progress: told the batches of the distillation.
+        progress: given to ``attack_users``, then told the batches of the distillation.
 
     Returns:
         What was published; read ``attacks.verdict()`` before sharing it.
@@ -100,6 +104,9 @@ def publish(
     _require_encoder(encoder, shown)
     lonlat = run.embeddings.tokens.centroids()
     matched = _match(run, lonlat, shown, config)  # refuses before the long work
+    people = UserAttack()
+    if config.attacks and attack_users is not None:
+        people = attack_users(progress)
     kept = _take(run.embeddings, shown)
     model, usage = _encoder(kept, encoder, distillation, training, progress)
     vectors = CoordinateEncoder(model).encode(lonlat)
@@ -115,7 +122,8 @@ def publish(
             matched,
             lonlat,
             {EMBEDDINGS: run.embeddings.vectors, ENCODER: vectors},
-            further=further_attacks,
+            further=[*further_attacks, *people.results],
+            skipped=[people.skipped] if people.skipped else [],
             kept_back=() if config.embeddings else (EMBEDDINGS,),
             seed=config.seed,
         )

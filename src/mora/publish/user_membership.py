@@ -1,9 +1,11 @@
 """Was a person's movement learned from? Vectors learned with and without it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt64
@@ -19,6 +21,21 @@ from mora.publish.attacks import (
     require_scores,
 )
 
+Learn = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class UserAttack:
+    """What an attack on people found, or why it was not tried.
+
+    Attributes:
+        results: one for each score; none where it was not tried.
+        skipped: the reason, in a sentence; empty where it was tried.
+    """
+
+    results: tuple[AttackResult, ...] = ()
+    skipped: str = ""
+
 
 def membership_of_users(
     user: UInt64[np.ndarray, " visits"],
@@ -26,10 +43,43 @@ def membership_of_users(
     place: UInt64[np.ndarray, " visits"],
     embed: Embed,
     *,
+    min_users: int = 5,
+    **options: Any,
+) -> list[AttackResult]:
+    """Attack as :func:`attack_membership`, with vectors learned from a graph alone.
+
+    Args:
+        user: of each visit.
+        week: running number of its week.
+        place: that was visited.
+        embed: learns vectors from a graph, a row a token.
+        min_users: distinct users per edge and place, as in the run that is published.
+        options: of :func:`attack_membership`.
+
+    Returns:
+        A result for each score; 0.5 where vectors keep nothing of a single person.
+
+    Raises:
+        MoraError: if there are too few people, or the runs are not even.
+    """
+    places = np.unique(place)
+
+    def learn(kept: Bool[np.ndarray, " visits"]) -> np.ndarray:
+        records = user[kept], week[kept], place[kept]
+        return _learn(*records, embed, places, min_users)
+
+    return attack_membership(user, week, place, learn, **options)
+
+
+def attack_membership(
+    user: UInt64[np.ndarray, " visits"],
+    week: Int[np.ndarray, " visits"],
+    place: UInt64[np.ndarray, " visits"],
+    learn: Learn,
+    *,
     subject: str = "vectors learned again",
     targets: int = 50,
     runs: int = 8,
-    min_users: int = 5,
     scores: Sequence[str] = tuple(SCORES),
     draws: int = 1_000,
     seed: int = 0,
@@ -51,12 +101,12 @@ def membership_of_users(
         user: of each visit.
         week: running number of its week.
         place: that was visited.
-        embed: learns vectors from a graph, a row a token.
+        learn: learns vectors from the marked visits: a row for each of the distinct
+            places of all visits, ascending; NaN for places that are hidden.
         subject: what the vectors are, to name the result.
         targets: people attacked, drawn by lot from those who joined two places; all
             others are in every run.
         runs: times that vectors are learned, even, >= 2.
-        min_users: distinct users per edge and place, as in the run that is published.
         scores: some of :data:`mora.publish.attacks.SCORES`.
         draws: of the bootstrap over people.
         seed: of all draws.
@@ -72,7 +122,7 @@ def membership_of_users(
     if runs < 2 or runs % 2:
         raise MoraError(f"runs is {runs}; expected an even number of 2 or more.")
     rng = np.random.default_rng(seed)
-    places, number = np.unique(place, return_inverse=True)
+    number = np.unique(place, return_inverse=True)[1]
     joined = _joined_places(user, week, number)
     if not 2 <= targets < len(joined):
         raise MoraError(
@@ -85,8 +135,7 @@ def membership_of_users(
     found = np.zeros((len(scores), targets, runs))
     for run in range(runs):
         absent = np.isin(user, chosen[~present[:, run]])
-        records = user[~absent], week[~absent], place[~absent]
-        vectors = _learn(*records, embed, places, min_users)
+        vectors = learn(~absent)
         for row, name in enumerate(scores):
             found[row, :, run] = _standardised(
                 [_mean_score(vectors, joined[target], name) for target in chosen]

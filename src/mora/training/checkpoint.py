@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mora.config import TrainingConfig
+from mora.training.weights import write_weights
 
 
 @dataclass
@@ -58,10 +58,8 @@ def write_checkpoint(
         tensors |= {
             f"optimizer.{number}.{k}": v for k, v in copy_tensors(moments).items()
         }
-    part = path.with_suffix(".part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, part, metadata={"state": json.dumps(asdict(state))})
-    part.replace(path)
+    write_weights(path, tensors, {"state": json.dumps(asdict(state))})
 
 
 def read_checkpoint(

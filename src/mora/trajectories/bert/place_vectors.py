@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,6 +32,7 @@ from mora.errors import MissingFileError, MoraError
 from mora.progress import Progress, silent
 from mora.training import TrainingState, fit
 from mora.training.processes import own_part
+from mora.training.weights import write_weights
 from mora.trajectories.bert.place_inputs import PlaceInputs
 
 WEIGHTS, SETTINGS = "places.safetensors", "places.json"
@@ -198,7 +199,7 @@ def train_place_vectors(
     model = _make_heads(_columns(inputs[0]), config)
     task = PlaceTask(model, inputs, config)
     state = fit(task, config.training, folder, progress=progress)
-    save_file(model.state_dict(), folder / WEIGHTS)
+    write_weights(folder / WEIGHTS, model.state_dict())
     settings = {"columns": model.columns, "config": config.model_dump()}
     (folder / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")
     return model.eval(), state

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mora.errors import MissingFileError, MoraError
 from mora.tokens import Tokens
+from mora.training.weights import write_weights
 from mora.trajectories.bert.candidates import CandidateConfig, CandidateFinder
 from mora.trajectories.bert.inputs import (
     FEATURE_COLUMNS,
@@ -176,11 +177,10 @@ class TrainedBert:
         """Write weights, settings, vocabulary and place features."""
         folder.mkdir(parents=True, exist_ok=True)
         reader = self.reader
-        weights = {k: v.contiguous() for k, v in self.model.state_dict().items()}
-        save_file(weights, folder / WEIGHTS)
+        write_weights(folder / WEIGHTS, self.model.state_dict())
         reader.vocabulary.write(folder / VOCABULARY)
         if reader.place_features is not None:
-            save_file({"places": reader.place_features}, folder / PLACES)
+            write_weights(folder / PLACES, {"places": reader.place_features})
         settings = {
             "network": reader.network.model_dump(),
             "windows": reader.windows.model_dump(),

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from mora.errors import MissingFileError
+from mora.training.weights import write_weights
 from mora.trajectories.raw.network import RawNetwork, make_network
 from mora.trajectories.raw.presets import RawConfig
 
@@ -23,8 +24,8 @@ def save_raw(network: RawNetwork, folder: Path, facts: Mapping[str, Any]) -> Non
         facts: further entries of the card; plain values.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
-    save_file(weights, folder / WEIGHTS)
+    weights = {k: v.cpu() for k, v in network.state_dict().items()}
+    write_weights(folder / WEIGHTS, weights)
     card = {"model": "RAW", "config": network.config.model_dump(), **facts}
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
 
