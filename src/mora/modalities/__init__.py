@@ -4,6 +4,7 @@ Each builder in :data:`MODALITIES` turns a table (imagery: rasters) into
 :class:`Features`: one row per token, and which tokens have one.
 """
 
+from mora.modalities.alphaearth import build_alphaearth
 from mora.modalities.demographics import build_demographics
 from mora.modalities.demographics40 import build_demographics40
 from mora.modalities.features import MODALITIES, Features, modality, read_features
@@ -17,13 +18,18 @@ from mora.modalities.table import build_table
 from mora.modalities.vectors import build_vectors
 
 FROM_RASTERS = ("imagery", "remote_clip")
-WITHOUT_TABLE = (*FROM_RASTERS, "vectors")  # kinds that read files of their own
+WITHOUT_TABLE = (
+    *FROM_RASTERS,
+    "vectors",
+    "alphaearth",
+)  # kinds that read files of their own
 
 __all__ = [
     "FROM_RASTERS",
     "MODALITIES",
     "WITHOUT_TABLE",
     "Features",
+    "build_alphaearth",
     "build_demographics",
     "build_demographics40",
     "build_imagery",

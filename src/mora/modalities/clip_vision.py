@@ -3,28 +3,22 @@
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mora.errors import ConfigError, MissingFileError, MoraError, examples
+from mora.errors import ConfigError, examples
+from mora.modalities.network_weights import (
+    WeightsFileError,
+    read_tensors,
+    require_weights,
+)
 
 HEAD_WIDTH = 64  # of all vision transformers of CLIP and OpenCLIP up to ViT-L-14
 PREFIX = "visual."
-UNREADABLE = (
-    *(UnpicklingError, RuntimeError, EOFError, OSError, ValueError),
-    SafetensorError,
-)
-
-
-class ClipFileError(MoraError):
-    """A file of weights that is not an image encoder of OpenCLIP."""
 
 
 def quick_gelu(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -146,14 +140,14 @@ def read_clip_vision(path: Path | str, activation: str = "quick_gelu") -> ClipVi
 
     Raises:
         MissingFileError: if there is no file.
-        ClipFileError: if it cannot be read as tensors, or is another model's.
+        WeightsFileError: if it cannot be read as tensors, or is another model's.
         ConfigError: if the activation is not one of the two.
     """
     if activation not in ACTIVATIONS:
         raise ConfigError(
             f"activation {activation!r}; expected {' or '.join(ACTIVATIONS)}."
         )
-    weights = _read_tensors(Path(path))
+    weights = read_tensors(path, "image encoder")
     return from_clip_weights(weights, activation, source=str(path))
 
 
@@ -168,7 +162,7 @@ def from_clip_weights(
         source: where they are from, for messages.
 
     Raises:
-        ClipFileError: if names, shapes or values do not fit.
+        WeightsFileError: if names, shapes or values do not fit.
     """
     visual = {
         name.removeprefix(PREFIX): value.float()
@@ -177,7 +171,7 @@ def from_clip_weights(
     }
     with torch.device("meta"):  # no numbers are drawn that are overwritten at once
         network = ClipVision(**_sizes(visual, source), activation=activation)
-    _check_weights(visual, network.state_dict(), source)
+    require_weights(visual, network.state_dict(), source, "OpenCLIP's image half")
     network.load_state_dict(visual, assign=True)
     return network.eval().requires_grad_(False)
 
@@ -190,7 +184,7 @@ def _sizes(visual: Mapping[str, Tensor], source: str) -> dict[str, int]:
     blocks = [re.match(r"transformer\.resblocks\.(\d+)\.", name) for name in visual]
     layers = len({block[1] for block in blocks if block})
     if wrong:
-        raise ClipFileError(
+        raise WeightsFileError(
             f"{source}: {len(wrong)} of {len(shapes)} weights that tell the sizes are "
             f"missing or of another form ({examples([PREFIX + n for n in wrong])}); "
             f"expected a state dict of OpenCLIP's ViT-B-32 or ViT-L-14. A ResNet "
@@ -199,7 +193,7 @@ def _sizes(visual: Mapping[str, Tensor], source: str) -> dict[str, int]:
     width, _, _, patch = visual["conv1.weight"].shape
     places = round((len(visual["positional_embedding"]) - 1) ** 0.5)
     if width % HEAD_WIDTH:
-        raise ClipFileError(
+        raise WeightsFileError(
             f"{source}: tokens of {width} numbers; expected a multiple of "
             f"{HEAD_WIDTH}, as in ViT-B-32 (768) and ViT-L-14 (1024)."
         )
@@ -211,52 +205,3 @@ def _sizes(visual: Mapping[str, Tensor], source: str) -> dict[str, int]:
         "inner": len(visual[inner]),
         "dim": visual["proj"].shape[1],
     }
-
-
-def _check_weights(
-    visual: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str
-) -> None:
-    """Refuse weights that are missing, unknown, of another shape or not finite."""
-    missing = sorted(set(expected) - set(visual))
-    unknown = sorted(set(visual) - set(expected))
-    both = sorted(set(visual) & set(expected))
-    shapes = [
-        f"{name} {tuple(visual[name].shape)} for {tuple(expected[name].shape)}"
-        for name in both
-        if visual[name].shape != expected[name].shape
-    ]
-    broken = [name for name in both if not visual[name].isfinite().all()]
-    problems = {
-        "missing": missing,
-        "unknown": unknown,
-        "of another shape": shapes,
-        "not finite": broken,
-    }
-    said = [f"{len(n)} {what} ({examples(n)})" for what, n in problems.items() if n]
-    if said:
-        raise ClipFileError(
-            f"{source}: of {len(expected)} weights under {PREFIX!r}: "
-            f"{', '.join(said)}; expected those of a vision transformer of OpenCLIP. "
-            f"Is it a whole file, and this kind of model's?"
-        )
-
-
-def _read_tensors(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise MissingFileError(path, "image encoder")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ClipFileError(
-            f"{path} cannot be read as tensors ({reason}); expected a whole state "
-            f"dict. Fetch it again, or save the weights without other objects."
-        ) from error
-    if not isinstance(found, dict):
-        raise ClipFileError(
-            f"{path} holds a {type(found).__name__}; expected a state dict. Save "
-            f"model.state_dict()."
-        )
-    return found

@@ -1,27 +1,21 @@
-"""A raster that stays in its file and is read piece by piece."""
+"""A GeoTIFF that stays in its file and is read piece by piece."""
 
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Shaped
 
-from mora.memory import GB, MemoryLimitError
 from mora.modalities.grids import Grid, RasterError
-from mora.modalities.rasters import (
-    Raster,
-    require_bands,
-    take_pixels,
-    value_range,
-)
+from mora.modalities.pieces import Piece, PieceRaster
+from mora.modalities.rasters import require_bands, value_range
 
 STRIP_PIXELS = 2**20  # strips are read together up to about so many pixels
 GDAL_CACHE_BYTES = 64 * 10**6  # for a piece and its mask; we keep the others
 COLOURS = {"red", "green", "blue"}
 
 
-class FileRaster(Raster):
+class FileRaster(PieceRaster):
     """A GeoTIFF whose pixels are read when they are asked for, whole blocks at a time.
 
     A piece is one tile of the file, or as many strips as make up about a million
@@ -58,65 +52,11 @@ class FileRaster(Raster):
             for b in self.bands
         )
         self.dtype = _one_dtype(dataset, self.bands, self.source)
-        self._kept_as = _kept_dtype(self.dtype, self.masked)
+        self.kept_as = _kept_dtype(self.dtype, self.masked)
         self.piece_shape = _piece_shape(dataset)
-        self._piece = lru_cache(self._pieces_within(memory_gb))(self._read_piece)
-        self._used: set[int] = set()
-        self._reads = 0
-
-    def _pieces_within(self, memory_gb: float) -> int:
-        rows, columns = self.piece_shape
-        piece_bytes = rows * columns * len(self.bands) * self._kept_as.itemsize
-        if piece_bytes > memory_gb * GB:
-            raise MemoryLimitError(
-                f"{self.source} is stored in blocks of {rows:,} x {columns:,} pixels, "
-                f"{piece_bytes / GB:.3f} GB each; memory_gb is {memory_gb}. Raise it, "
-                f"or write the file in tiles: gdal_translate -co TILED=YES"
-            )
-        return int(memory_gb * GB // piece_bytes)
-
-    @property
-    def _pieces_across(self) -> int:
-        return -(-self.grid.width // self.piece_shape[1])
-
-    @property
-    def _pieces(self) -> int:
-        return self._pieces_across * -(-self.grid.height // self.piece_shape[0])
-
-    def take(
-        self, rows: Int[np.ndarray, "*shape"], columns: Int[np.ndarray, "*shape"]
-    ) -> Shaped[np.ndarray, "*shape channels"]:
-        """Give pixels by row and column; all between them is put together first."""
-        values = np.empty((*rows.shape, len(self.channels)), dtype=self._kept_as)
-        # windows across the antimeridian have pixels at both ends and none between
-        east = columns >= self.grid.width // 2
-        sides = [east, ~east] if self.grid.wraps else [...]
-        for side in sides:
-            row, column = rows[side], columns[side]
-            if row.size:
-                top, left = int(row.min()), int(column.min())
-                box = self._box(top, left, int(row.max()) + 1, int(column.max()) + 1)
-                values[side] = take_pixels(box, row - top, column - left)
-        return values
-
-    def _box(
-        self, top: int, left: int, bottom: int, right: int
-    ) -> Shaped[np.ndarray, "rows columns channels"]:
-        """Put the pieces in a range of rows and columns together."""
-        height, width = self.piece_shape
-        shape = (bottom - top, right - left, len(self.channels))
-        box = np.empty(shape, dtype=self._kept_as)
-        for down in range(top // height, -(-bottom // height)):
-            for across in range(left // width, -(-right // width)):
-                piece = self._piece(down * self._pieces_across + across)
-                y, x = down * height - top, across * width - left
-                # where the piece begins before the box, its first rows stay out
-                inner = piece[max(0, -y) : bottom - top - y]
-                inner = inner[:, max(0, -x) : right - left - x]
-                rows, columns, _ = inner.shape
-                y, x = max(0, y), max(0, x)
-                box[y : y + rows, x : x + columns] = inner
-        return box
+        self._keep_pieces(
+            memory_gb, ", or write the file in tiles: gdal_translate -co TILED=YES"
+        )
 
     @cached_property
     def value_range(self) -> tuple[float, float]:
@@ -124,21 +64,12 @@ class FileRaster(Raster):
         pieces = (self._piece(number) for number in range(self._pieces))
         return value_range(pieces, self.dtype)
 
-    def facts(self) -> dict[str, int | str]:
-        """Say where the raster lies, and how many pieces were read how often."""
-        return {
-            "grid": self.grid.describe(),
-            "pieces": self._pieces,
-            "pieces_used": len(self._used),
-            "pieces_read": self._reads,
-        }
-
     def close(self) -> None:
         """Let go of the file and of the pieces kept."""
-        self._piece.cache_clear()
+        super().close()
         self.dataset.close()
 
-    def _read_piece(self, number: int) -> Shaped[np.ndarray, "rows columns channels"]:
+    def _read_piece(self, number: int) -> Piece:
         import rasterio
         from rasterio.windows import Window
 
@@ -156,9 +87,7 @@ class FileRaster(Raster):
                 f"{left + columns} cannot be read ({error.__cause__ or error}); the "
                 f"file is damaged or cut short. Get it again."
             ) from error
-        self._reads += 1
-        self._used.add(number)
-        pixels = found.astype(self._kept_as)
+        pixels = found.astype(self.kept_as)
         if self.masked:
             pixels = pixels.filled(np.nan)
         if pixels.dtype.kind == "f":

@@ -2,16 +2,22 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Int
 
 from mora.errors import ConfigError
 from mora.modalities.features import Features, modality
-from mora.modalities.random_convolution import pool_responses, sample_filters
+from mora.modalities.picture_blocks import (
+    Block,
+    Convolution,
+    Pictures,
+    convolution_block,
+    encoder_block,
+)
+from mora.modalities.picture_encoders import PICTURE_ENCODERS, load_picture_encoder
 from mora.modalities.raster_sources import RasterSource, check_rasters
 from mora.modalities.rasters import Raster
 from mora.modalities.rows import fill_gaps
@@ -20,27 +26,12 @@ from mora.modalities.window_statistics import (
     window_shares,
     window_statistics,
 )
-from mora.modalities.windows import reading_order, square_images
+from mora.modalities.windows import reading_order
 from mora.progress import Progress, silent
 from mora.tokens import Tokens
 
-METHODS = ("statistics", "random_convolution", "both")
+METHODS = ("statistics", "random_convolution", "both", *PICTURE_ENCODERS)
 TOKENS_PER_BATCH = 256
-IMAGES_TO_SAMPLE = 1024  # pictures that random patches are drawn from
-
-Describe = Callable[[np.ndarray], np.ndarray]  # tokens -> one row each, NaN for gaps
-Block = tuple[list[str], Describe]  # column names, and what fills the columns
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """Options of random convolution; see :func:`build_imagery`."""
-
-    patch_pixels: int
-    filters: int
-    patch: int
-    bias: float
-    seed: int
 
 
 @modality("imagery")
@@ -68,9 +59,12 @@ def build_imagery(
         radii_km: half sides of the square windows for statistics; None takes one and
             three times the radius of a circle of the token's area.
         method: ``statistics`` (mean, standard deviation, percentiles and gradient per
-            channel), ``random_convolution`` (MOSAIKS) or ``both``. Class rasters give
-            shares and entropy of their classes whatever the method.
-        patch_pixels: side of the pictures for random convolution, in raster rows.
+            channel), ``random_convolution`` (MOSAIKS), ``both`` of these, or
+            ``efficientnet-lite0`` (a network whose weights are a package: 1280 columns,
+            extra ``encoders``; red, green and blue, or grey). Class rasters give shares
+            and entropy of their classes whatever the method.
+        patch_pixels: side of the pictures for random convolution and for the network,
+            in raster rows.
         filters: number of random patches per raster; gives twice as many columns.
         patch: side of a patch in pixels.
         bias: how strong a response to a patch must be to count.
@@ -87,6 +81,7 @@ def build_imagery(
     Raises:
         ConfigError: if an option is not one of the above.
         MissingFileError: if a raster does not exist.
+        MissingExtraError: if the package of the method is not installed.
         NoGeometryError: if the tokens have no place.
     """
     if frame is not None:
@@ -97,25 +92,34 @@ def build_imagery(
     sources = [RasterSource.from_options(options) for options in rasters]
     _check_options(sources, method, radii_km)
     check_rasters(tokens, rasters=rasters, memory_gb=memory_gb)
-    convolution = Convolution(patch_pixels, filters, patch, bias, seed)
+    convolution = Convolution(filters, patch, bias, seed)
+    encoder = load_picture_encoder(method) if method in PICTURE_ENCODERS else None
     centroids, radii = tokens.centroids(), window_radii(tokens, radii_km)
     parts: list[np.ndarray] = []
     columns: list[str] = []
     notes: dict[str, int | str] = {"rasters": len(sources)}
+    if encoder is not None:
+        notes["encoder"] = encoder.name
 
     def advance(done: int) -> None:
         progress(len(parts) * len(tokens) + done, len(sources) * len(tokens))
 
     for source in sources:
         with closing(source.open(memory_gb)) as raster:
-            reach = _reach(raster, centroids, radii, convolution)
+            reach = _reach(raster, centroids, radii, patch_pixels)
             blocks: list[Block] = []
-            if method != "random_convolution" or source.classes is not None:
+            if method in ("statistics", "both") or source.classes is not None:
                 blocks += _statistics(raster, source, centroids, radii)
             if method != "statistics" and source.classes is None:
-                blocks.append(
-                    _convolution(raster, source, centroids, reach, convolution)
-                )
+                # of many bits, the range is read from the whole raster: only if needed
+                low, high = source.value_range or raster.value_range
+                around = centroids, patch_pixels, (low, high)
+                pictures = Pictures(raster, source.label, *around)
+                if encoder is None:
+                    shape = reach, convolution, TOKENS_PER_BATCH
+                    blocks.append(convolution_block(pictures, *shape))
+                else:
+                    blocks.append(encoder_block(pictures, encoder))
             parts.append(_describe(raster, centroids, reach, blocks, advance))
             columns += [name for names, _ in blocks for name in names]
             notes |= _facts(raster, source, centroids)
@@ -175,10 +179,10 @@ def _reach(
     raster: Raster,
     centroids: Float[np.ndarray, "tokens 2"],
     radii: Mapping[str, Float[np.ndarray, " tokens"]],
-    options: Convolution,
+    patch_pixels: int,
 ) -> Float[np.ndarray, " tokens"]:
     """Give the half side of the largest window or picture around each token."""
-    picture = raster.grid.km_per_row(centroids) * options.patch_pixels / 2
+    picture = raster.grid.km_per_row(centroids) * patch_pixels / 2
     return np.max([picture, *radii.values()], axis=0)
 
 
@@ -235,47 +239,3 @@ def _statistics(
             [f"{source.label} {window} {name}" for name in names],
             partial(describe, radius_km=radius_km),
         )
-
-
-def _convolution(
-    raster: Raster,
-    source: RasterSource,
-    centroids: Float[np.ndarray, "tokens 2"],
-    reach: Float[np.ndarray, " tokens"],
-    options: Convolution,
-) -> Block:
-    """Describe the picture around each token by random convolution."""
-    inside = raster.grid.covers(centroids)
-    ends = source.value_range or raster.value_range
-
-    def pictures(batch: Int[np.ndarray, " batch"]) -> np.ndarray:
-        return square_images(
-            raster, centroids[batch], options.patch_pixels, (ends[0], ends[1])
-        )
-
-    rng = np.random.default_rng(options.seed)
-    few = min(inside.sum(), IMAGES_TO_SAMPLE)
-    sample = np.sort(rng.choice(np.flatnonzero(inside), few, replace=False))
-    shots = np.empty((few, *2 * [options.patch_pixels], len(raster.channels)), "f4")
-    near = reading_order(raster, centroids[sample], reach[sample], TOKENS_PER_BATCH)
-    for batch in near:
-        shots[batch] = pictures(sample[batch])
-    kernels = sample_filters(
-        shots,
-        filters=options.filters,
-        patch=options.patch,
-        seed=options.seed,
-    )
-
-    def describe(
-        batch: Int[np.ndarray, " batch"],
-    ) -> Float32[np.ndarray, "batch columns"]:
-        values = np.full((len(batch), 2 * options.filters), np.nan, dtype=np.float32)
-        shown = inside[batch]
-        if shown.any():
-            images = pictures(batch[shown])
-            values[shown] = pool_responses(images, kernels, bias=options.bias)
-        return values
-
-    signs = [f"{i}{sign}" for sign in "+-" for i in range(options.filters)]
-    return [f"{source.label} filter {sign}" for sign in signs], describe

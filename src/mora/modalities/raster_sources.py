@@ -13,6 +13,7 @@ from mora.errors import ConfigError, MissingFileError, examples
 from mora.modalities.geotiff import is_georeferenced, open_geotiff
 from mora.modalities.grids import WORLD, Degrees, Grid, RasterError
 from mora.modalities.rasters import Raster, read_raster
+from mora.modalities.tiles import ZOOM, is_tiles, open_tiles
 from mora.tokens import Tokens
 
 MOST_DISTORTION = 0.1  # of lengths and right angles; UTM has 0.001 in its zone
@@ -23,7 +24,7 @@ class RasterSource:
     """One raster of an imagery modality, as a configuration names it.
 
     Attributes:
-        path: image file.
+        path: image file, MBTiles, or a folder of tiles ``{z}/{x}/{y}.png``.
         name: begins the names of its columns; the file's name if not given.
         classes: number of classes if the pixels are class codes from 0; codes beyond
             them (fill values) are left out. None for pictures and other quantities.
@@ -33,6 +34,7 @@ class RasterSource:
         value_range: values that become 0 and 1 for random convolution; if not given,
             the raster's lowest and highest (0 and 255 for 8 bits), for which a GeoTIFF
             of more than 8 bits is read once more.
+        zoom: of the tiles to read, for tiles alone; 14 if not given.
     """
 
     path: Path | str
@@ -41,6 +43,7 @@ class RasterSource:
     bounds: Sequence[Degrees] | None = None
     bands: Sequence[int] | None = None
     value_range: Sequence[float | int] | None = None
+    zoom: int | None = None
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> "RasterSource":
@@ -57,8 +60,8 @@ class RasterSource:
         if unknown or "path" not in options or no_classes or no_range:
             raise ConfigError(
                 f"imagery: raster {dict(options)}; expected `path` and optionally "
-                f"`name`, `classes` (at least 1), `bounds`, `bands` and `value_range` "
-                f"(low, high), nothing else."
+                f"`name`, `classes` (at least 1), `bounds`, `bands`, `value_range` "
+                f"(low, high) and `zoom`, nothing else."
             )
         return cls(**options)
 
@@ -68,13 +71,20 @@ class RasterSource:
         return self.name or Path(self.path).stem
 
     def open(self, memory_gb: float) -> Raster:
-        """Read a picture whole, or open a GeoTIFF to be read piece by piece.
+        """Read a picture whole, or open what is read piece by piece.
 
         Args:
-            memory_gb: GB of a GeoTIFF that are kept.
+            memory_gb: GB of a GeoTIFF or of tiles that are kept.
         """
+        if is_tiles(self.path):
+            return self._open_tiles(memory_gb)
         if not Path(self.path).is_file():
             raise MissingFileError(self.path, "imagery")
+        if self.zoom is not None:
+            raise ConfigError(
+                f"imagery: zoom {self.zoom} for {self.path}; expected it for tiles "
+                f"alone (a folder or .mbtiles). Leave it out."
+            )
         classes = self.classes is not None
         if self.bounds is None and is_georeferenced(self.path):
             return open_geotiff(
@@ -82,6 +92,15 @@ class RasterSource:
             )
         bounds = WORLD if self.bounds is None else self.bounds
         return read_raster(self.path, bounds, classes=classes, bands=self.bands)
+
+    def _open_tiles(self, memory_gb: float) -> Raster:
+        if self.classes is not None or self.bounds is not None:
+            raise ConfigError(
+                f"imagery: `classes` or `bounds` for the tiles {self.path}; expected "
+                f"neither: tiles are pictures that lie where their numbers say."
+            )
+        zoom = ZOOM if self.zoom is None else self.zoom
+        return open_tiles(self.path, zoom=zoom, bands=self.bands, memory_gb=memory_gb)
 
 
 def check_rasters(

