@@ -27,6 +27,7 @@ NAMES = (
     "geobleu",
     "service",
     "throughput",
+    "big_files",
     "pipeline",
 )
 PACKAGES = ("numpy", "scipy", "numba", "torch", "duckdb", "ensmallen")

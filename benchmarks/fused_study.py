@@ -1,10 +1,10 @@
-"""Does the fused vector beat what it is made of? ``python -m benchmarks.fused_study``
+"""The fused vector beside what it is made of: ``python -m benchmarks.fused_study``.
 
 Trains the default preset with several seeds, and scores its 128 numbers beside raw
 features, baselines and vectors put together by hand: cells of the US (level 5) and
-counties, on labels that nothing was chosen by; with few labels; where half of the places
-lack a modality; in states that are left out of the graph and of training (both level 4).
-Resumable: runs and scores stay below ``runs/fused``. Tables go to ``docs/study``.
+counties, on labels that nothing was chosen by; with few labels; where half of the
+places lack a modality; in states that are left out of graph and training (both level
+4). Resumable: runs and scores stay below ``runs/fused``. Tables go to ``docs/study``.
 """
 
 import argparse

@@ -46,8 +46,8 @@ def write_table(
             lines += _one_table(report, tasks, readout, protocol, paired)
     lines += [
         "Mean over splits and seeds; ± is the deviation over seeds. `ahead` is how far",
-        "the first model is ahead, the same splits for both, and its standard error over",
-        "splits after Nadeau and Bengio (2003).",
+        "the first model is ahead on the same splits, with its standard error (Nadeau",
+        "and Bengio 2003).",
     ]
     if note:
         lines += ["", note]
@@ -82,9 +82,8 @@ def _one_table(
             ahead = f"{found.difference:+.3f} ± {found.standard_error:.3f}"
         shown = f"**{name}**" if name == first else name
         mean = f"{by_seed.mean():.3f}{spread}"
-        lines.append(
-            f"| {shown} | {dims.get(name, '')} | {' | '.join(cells)} | {mean} | {ahead} |"
-        )
+        row = [shown, str(dims.get(name, "")), *cells, mean, ahead]
+        lines.append(f"| {' | '.join(row)} |")
     return [*lines, ""]
 
 

@@ -6,8 +6,8 @@ As in the released code of HREP: Ridge with alpha 1 on the vectors as they come,
 folds in the order of the regions, R2 of all predictions together. Beside it ten folds,
 as HAFusion has, and five folds of whole squares of 0.02 degrees. HREP's code also sets
 predictions below 0 to 0, which ``results.csv`` has as "clipped". Nothing is chosen by a
-score: every method has its default settings. Finished runs stay in ``runs.jsonl``; a run that
-was stopped goes on from there.
+score: every method has its default settings. Finished runs stay in ``runs.jsonl``; a
+run that was stopped goes on from there.
 """
 
 import argparse

@@ -45,7 +45,7 @@ def run(name, scores, seed=0, group="input"):
     return city.Run(name, group, "{}", seed, 2, 0.1, given)
 
 
-KINDS = ("", " clipped", " log1p")
+KINDS = (*city.KINDS, " clipped", " log1p")
 
 
 # --------------------------------------------------------------------- input
@@ -90,18 +90,31 @@ def test_scores_pool_the_predictions_of_folds_in_their_order():
     def r2(guess):
         return 1 - ((truth - guess) ** 2).sum() / ((truth - truth.mean()) ** 2).sum()
 
-    scores = city.city_scores(vectors, {"crime": truth})
-    assert set(scores) == {"crime", "crime clipped", "crime log1p"}
+    lonlat = np.column_stack([np.arange(20) * 0.01, np.zeros(20)])
+    scores = city.city_scores(vectors, {"crime": truth}, lonlat)
+    kinds = ("", " 10-fold", " blocked", " clipped", " log1p")
+    assert set(scores) == {f"crime{kind}" for kind in kinds}
     assert predicted.min() < 0
     assert scores["crime"] == pytest.approx(r2(predicted))
     assert scores["crime clipped"] == pytest.approx(r2(predicted.clip(0)))
-    log = city.city_scores(vectors, {"crime": np.log1p(truth)})["crime"]
+    log = city.city_scores(vectors, {"crime": np.log1p(truth)}, lonlat)["crime"]
     assert scores["crime log1p"] == pytest.approx(log)
+    assert len({round(scores[f"crime{kind}"], 6) for kind in kinds[:3]}) == 3
+
+
+def test_blocked_folds_leave_out_whole_squares():
+    # The label is the square's own number: only rows of the same square tell it.
+    square = np.repeat(np.arange(10), 6)
+    lonlat = np.column_stack([square * city.SQUARE + 0.01, np.zeros(60)])
+    labels = {"crime": np.random.default_rng(0).random(10)[square]}
+    scores = city.city_scores(10.0 * np.eye(10)[square], labels, lonlat)
+    assert scores["crime"] > scores["crime blocked"]
+    assert scores["crime blocked"] < 0.1
 
 
 def test_what_gives_the_label_away_scores_one(file):
     given, labels = read_city(file)
-    scores = city.city_scores(city.trip_totals(given), labels)
+    scores = city.city_scores(city.trip_totals(given), labels, given.lonlat)
     assert scores["check-in"] == pytest.approx(1, abs=1e-6)
     assert scores["crime"] < 0.5
 
@@ -111,14 +124,14 @@ def test_what_gives_the_label_away_scores_one(file):
 
 def test_every_baseline_and_mora_are_compared():
     names = [each.name for each in city.list_methods()]
-    assert {*city.BASELINES, "mora", "trip totals", "poi as it comes"} == {*names} - {
-        "landuse as it comes",
-        "imagery as it comes",
+    ours = {"mora", "mora, aligned vector alone"}
+    assert {*city.BASELINES, *ours, "trip totals", "flow_svd, log and sqrt"} == {
+        name for name in names if not name.endswith(" as it comes")
     }
 
 
 def test_quick_means_less_training():
-    assert all(each.options == {} for each in city.list_methods())
+    assert not any("epochs" in each.options for each in city.list_methods())
     quick = {each.name: each.options for each in city.list_methods(quick=True)}
     assert quick["mora"] == city.QUICK["mora"]
 
@@ -225,7 +238,7 @@ def test_text_tells_first_that_something_trivial_wins():
     first, second = text.split("\n")[2:4]
     assert first == "Best on check-in: totals, R2 0.700; it learns nothing."
     assert second == "Best on crime: hrep, R2 0.700."
-    assert "| hrep | 2 | 1 | 0.600 | 0.700 |" in text
+    assert "| hrep | 2 | 1 | 0.600 | 0.700 | 0.600 | 0.700 | 0.600 | 0.700 |" in text
     assert "| 0.70-0.75 | 0.64-0.69 |" in text
     assert "- absent: no places" in text
     assert "Quick" not in text

@@ -6,9 +6,11 @@ from mora.sources import registry
 from mora.sources.files import find_files, stream_lines
 from mora.sources.registry import (
     SOURCES,
+    check_source,
     list_sources,
     read_source,
     source,
+    stream_files,
     stream_source,
     write_source,
 )
@@ -106,10 +108,38 @@ def test_a_missing_file_or_a_wrong_option_is_refused_with_the_way_out():
     source("b")(lambda file, *, week=0: frame(f"{file} {week}"))
     with pytest.raises(ConfigError, match=r"'file'; expected read_source\('b', file\)"):
         read_source("b")
-    with pytest.raises(ConfigError, match=r"'weak'.*write_source"):
+    with pytest.raises(ConfigError, match=r"'weak'.*options week.*write_source"):
         read_source("b", "x", weak=1)
     with pytest.raises(ConfigError, match=r"source 'c' is unknown; .* b\."):
         read_source("c")
+
+
+def test_files_of_a_configuration_are_read_together_or_in_turn():
+    source("sums")(lambda files, *, week=0: frame(f"{'+'.join(files)} {week}"))
+    source("turns")(lambda path, *, week=0: frame(f"{path} {week}"))
+    source("none")(lambda: frame("none"))
+
+    def users(name, files, **options):
+        check_source(name, files, options)
+        frames = stream_files(name, files, options)
+        return [user for part in frames for user in part["user"]]
+
+    assert users("sums", ["a", "b"], week=2) == ["a+b 2"]
+    assert users("turns", ("a", "b"), week=2) == ["a 2", "b 2"]
+    assert users("none", []) == ["none"]
+
+
+def test_files_that_a_reader_does_not_take_are_refused():
+    source("sums")(lambda files, *, week=0: frame(f"{files} {week}"))
+    source("none")(lambda: frame("none"))
+    with pytest.raises(ConfigError, match=r"missing .*'files'.* under `files:`"):
+        check_source("sums", [], {})
+    with pytest.raises(ConfigError, match=r"'weak'.*with the options week\."):
+        check_source("sums", ["a"], {"weak": 1})
+    with pytest.raises(ConfigError, match=r"too many .*with the options none\."):
+        check_source("none", ["a"], {})
+    with pytest.raises(ConfigError, match=r"source 'c' is unknown"):
+        check_source("c", [], {})
 
 
 def test_files_are_found_by_name_list_and_star(tmp_path):

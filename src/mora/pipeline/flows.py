@@ -14,28 +14,27 @@ from mora.config import (
     GravityMobility,
     NeighboursMobility,
     RadiationMobility,
-    TableInput,
 )
-from mora.errors import ConfigError, GraphError, TableError, examples
+from mora.errors import ConfigError, GraphError
 from mora.geometry import cells_at, cover_with_cells
 from mora.graph.gravity import Crosswalk, internal_flow, spread_flows
 from mora.graph.neighbours import build_neighbour_graph
 from mora.graph.radiation import radiation_flows
 from mora.graph.storage import MobilityGraph, read_matrix
+from mora.pipeline.flow_tables import ENDS, read_flows, read_people
 from mora.pipeline.inputs import RunContext, locate, read_array
-from mora.pipeline.mobility import Mobility, keep_inside, to_level
+from mora.pipeline.mobility import Mobility, to_level
 from mora.pipeline.spark.session import check_engine
-from mora.tables import Problem, TableReport, check_flows, check_known, check_rows
+from mora.tables import check_known
 from mora.tokens import H3Tokens, Tokens, ZoneTokens, parse_cells
-
-ENDS = ("origin", "destination")
 
 
 def mobility_from_flows(
     context: RunContext, mobility: FlowsMobility, folder: Path
 ) -> Mobility:
     """Use flows between tokens as they are."""
-    flows = _read_flows(context, mobility, folder)
+    check_engine(mobility)
+    flows = read_flows(context, mobility, folder)
     tokens, flows = _ends(context, flows)
     matrix = _matrix(flows, tokens.encode, len(tokens))
     graph = MobilityGraph.from_matrix(matrix)
@@ -51,10 +50,11 @@ def mobility_from_gravity(
     context: RunContext, mobility: GravityMobility, folder: Path
 ) -> Mobility:
     """Spread flows between zones over cells."""
-    flows = _read_flows(context, mobility, folder)
-    people = _read_people(context, mobility.population, "mobility.population", True)
+    check_engine(mobility)
+    flows = read_flows(context, mobility, folder)
+    people = read_people(context, mobility.population, "mobility.population", True)
     if mobility.zones is not None:
-        zones = _read_people(context, mobility.zones, "mobility.zones", True)
+        zones = read_people(context, mobility.zones, "mobility.zones", True)
         people = pd.concat([people, _unplaced(zones, people, flows, context)])
     known, report = check_known(flows[[*ENDS]], people["zone"], "flows")
     context.report(report)
@@ -95,7 +95,7 @@ def mobility_from_radiation(
     """Simulate flows from population."""
     frame = context.frames.get("mobility.population", pd.DataFrame())
     zoned = "zone" in {*mobility.population.columns, *frame.columns}
-    people = _read_people(context, mobility.population, "mobility.population", zoned)
+    people = read_people(context, mobility.population, "mobility.population", zoned)
     tokens, token = _cells(people, context)
     population = np.bincount(token, people["population"], len(tokens))
     flows = radiation_flows(
@@ -152,65 +152,6 @@ def mobility_from_arrays(
     return Mobility(tokens, graph.reorder(tokens.encode(cells)))
 
 
-def _read_flows(
-    context: RunContext, mobility: FlowsMobility | GravityMobility, folder: Path
-) -> pd.DataFrame:
-    """Read the flows with the engine that is asked for; each pair of ends once."""
-    check_engine(mobility)
-    if mobility.engine == "spark":
-        from mora.pipeline.spark.flows import read_flows
-
-        frame, report = read_flows(context, mobility, folder)
-    else:
-        table = mobility.table
-        frame = context.frame(table, "mobility.table", "flows")
-        frame, report = check_flows(frame, source=table.path or "flows frame")
-    context.report(report)
-    return frame
-
-
-def _read_people(
-    context: RunContext, table: TableInput, place: str, zoned: bool
-) -> pd.DataFrame:
-    """Read who lives where: population, lon, lat and, where asked for, zone."""
-    wanted = ["population", "lon", "lat", *(["zone"] if zoned else [])]
-    columns = {name: table.columns.get(name, name) for name in wanted}
-    named = table.model_copy(update={"columns": columns})
-    frame = context.frame(named, place, "population")
-    numbers = frame.drop(columns="zone", errors="ignore").assign(row=range(len(frame)))
-    checked, report = check_rows(numbers, source=table.path or place)
-    context.report(report)
-    if zoned:
-        checked["zone"] = frame["zone"].to_numpy(object)[checked["row"].to_numpy(int)]
-    checked, outside = keep_inside(checked, context.config.tokens.bounds, "rows")
-    if outside is not None:
-        context.report(outside)
-    return _with_people(context, checked, table.path or place)
-
-
-def _with_people(context: RunContext, frame: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Leave out rows without people or without a zone.
-
-    Raises:
-        TableError: if a population is negative, or no row has people.
-    """
-    negative = frame["population"] < 0
-    used = frame["population"] > 0
-    if negative.any() or not used.any():
-        raise TableError(
-            f"{source}: {negative.sum():,} of {len(frame):,} populations are negative "
-            f"(first: {examples(frame['population'][negative].tolist())}) and "
-            f"{used.sum():,} positive; expected people, 0 or more."
-        )
-    if "zone" in frame:
-        used &= frame["zone"].notna()
-    lost = Problem("no people or no zone", int((~used).sum()), (), "dropped")
-    problems = (lost,) if lost.count else ()
-    kept = int(used.sum())
-    context.report(TableReport("rows", source, len(frame), kept, problems))
-    return frame[used]
-
-
 def _unplaced(
     zones: pd.DataFrame, people: pd.DataFrame, flows: pd.DataFrame, context: RunContext
 ) -> pd.DataFrame:
@@ -256,8 +197,6 @@ def _with_internal(
 def _ends(context: RunContext, flows: pd.DataFrame) -> tuple[Tokens, pd.DataFrame]:
     """Find the tokens of flows, and name the ends by them."""
     config = context.config.tokens
-    if "origin_lon" in flows:
-        flows = _point_ends(context, flows)
     if config.kind == "h3":
         flows = flows.assign(
             **{
@@ -275,25 +214,6 @@ def _ends(context: RunContext, flows: pd.DataFrame) -> tuple[Tokens, pd.DataFram
     known, report = check_known(flows[[*ENDS]], tokens.ids, "flows")
     context.report(report)
     return tokens, flows[known]
-
-
-def _point_ends(context: RunContext, flows: pd.DataFrame) -> pd.DataFrame:
-    """Name the ends of flows between points by their cells."""
-    config = context.config.tokens
-    if config.kind != "h3":
-        raise ConfigError(
-            f"tokens.kind: {config.kind!r}; flows between points need 'h3'."
-        )
-    for end in ENDS:
-        point = {f"{end}_lon": "lon", f"{end}_lat": "lat"}
-        flows, outside = keep_inside(
-            flows.rename(columns=point), config.bounds, f"{end}s of flows"
-        )
-        if outside is not None:
-            context.report(outside)
-        cells = cells_at(flows[["lon", "lat"]].to_numpy(), config.resolution)
-        flows = flows.drop(columns=["lon", "lat"]).assign(**{end: cells})
-    return flows
 
 
 def _matrix(flows: pd.DataFrame, encode: Any, size: int) -> sp.csr_array:

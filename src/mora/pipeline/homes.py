@@ -1,7 +1,6 @@
 """Where the people that a run observed live, beside where people live."""
 
-import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -15,13 +14,11 @@ from mora.benchmark.representativeness import (
 )
 from mora.config import FlowsMobility, VisitsMobility
 from mora.errors import MoraError
+from mora.pipeline.commutes import read_sightings
 from mora.pipeline.inputs import RunContext
-from mora.pipeline.mobility import Mobility, keep_inside
-from mora.pipeline.places import PlaceCoder
+from mora.pipeline.mobility import Mobility
 from mora.pipeline.rows import read_numbers, token_of_rows
 from mora.pipeline.units import token_regions
-from mora.pipeline.visits import usual_columns
-from mora.tables import check_visits, hash_users, read_batches
 
 PUBLISHED_USERS = 5  # a report is made to be shown: smaller groups stay hidden
 
@@ -111,38 +108,17 @@ def _region_names(
 def _homes_of_visitors(
     context: RunContext, config: VisitsMobility, mobility: Mobility
 ) -> np.ndarray:
-    parts = list(_visits(context, config, mobility))
+    sightings = read_sightings(
+        context, config.table, "mobility.table", mobility.tokens, config.timezone
+    )
+    parts = list(sightings)
     if not parts:
         raise NotObservedError("visits have weeks but no times; expected `time`.")
-    user, token, hour = (np.concatenate(part) for part in zip(*parts, strict=True))
+    user, token, clock = (np.concatenate(part) for part in zip(*parts, strict=True))
     return infer_homes(
         user,
         token,
-        hour,
+        pd.DatetimeIndex(clock).hour.to_numpy(),
         tokens=len(mobility.tokens),
         min_users=max(config.min_users, PUBLISHED_USERS),
     )
-
-
-def _visits(
-    context: RunContext, config: VisitsMobility, mobility: Mobility
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Read users (hashed for this count alone), tokens and local hours."""
-    places = PlaceCoder.for_tokens(context)
-    source = context.source(config.table, "mobility.table")
-    columns = config.table.columns or usual_columns(source, places)
-    salt = secrets.token_bytes(32)
-    for raw in read_batches(source, columns, places.kind):
-        frame, _ = check_visits(
-            places.with_token(raw), timezone=config.timezone, source="visits"
-        )
-        frame, _ = keep_inside(frame, context.config.tokens.bounds, "visits")
-        if "time" not in frame:
-            return
-        code, known = places.encode(frame)
-        names = places.names(code[known])
-        local = pd.DatetimeIndex(frame["time"][known]).tz_convert(
-            config.timezone or "UTC"
-        )
-        users = hash_users(frame["user"], salt)[known]
-        yield users, mobility.tokens.find(names), local.hour.to_numpy()

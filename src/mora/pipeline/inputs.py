@@ -1,6 +1,6 @@
 """The tables of a run: found, identified by checksum, read and checked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -16,12 +16,20 @@ from mora.config.loading import PACKAGE_SCHEME
 from mora.errors import ConfigError, MissingExtraError, MissingFileError
 from mora.pipeline.display import Display
 from mora.pipeline.folder import file_checksum, frame_checksum
-from mora.sources import read_source
-from mora.tables import TableReport, check_areas, read_areas, read_frame
+from mora.pipeline.sourced import check_sourced, stream_sourced
+from mora.tables import TableReport, check_areas, read_areas, read_batches
 from mora.tables.schema import TEXT_COLUMNS
 from mora.tokens import ZoneTokens
 
 TEXT = TEXT_COLUMNS | {"zone"}
+Columns = dict[str, str]
+
+
+def every_column(source: Path | pd.DataFrame) -> Columns:
+    """Take all columns of a frame under their own names; a file's must be named."""
+    if not isinstance(source, pd.DataFrame):
+        return {}
+    return {str(name): str(name) for name in source.columns}
 
 
 @dataclass
@@ -44,7 +52,7 @@ class RunContext:
     reports: list[TableReport] = field(default_factory=list)
 
     def source(self, table: TableInput, place: str) -> Path | pd.DataFrame:
-        """Find what a table is read from.
+        """Find what a table is read from; an open data source is read whole.
 
         Raises:
             ConfigError: if nothing was given.
@@ -54,19 +62,48 @@ class RunContext:
         if table.path is not None:
             return locate(table.path)
         if table.source is not None:
-            return read_source(table.source)
+            return pd.concat(list(self._sourced(table)), ignore_index=True)
         raise ConfigError(
             f"{place}: no table; expected `path:` or `source:` in the configuration, "
             f"or a frame handed to mora.run."
         )
 
+    def batches(
+        self,
+        table: TableInput,
+        place: str,
+        kind: str,
+        usual: Callable[[Path | pd.DataFrame], Columns] = every_column,
+    ) -> Iterator[pd.DataFrame]:
+        """Read a table under our column names a batch at a time, never whole.
+
+        Args:
+            table: where it is.
+            place: of ``table`` in the configuration.
+            kind: see :func:`mora.tables.read_batches`.
+            usual: gives the columns of a table for which none are named.
+
+        Returns:
+            Frames whose rows are numbered on from one to the next, from 0.
+        """
+        sourced = table.source is not None and place not in self.frames
+        parts = self._sourced(table) if sourced else [self.source(table, place)]
+        start = 0
+        for part in parts:
+            columns = table.columns or usual(part)
+            for batch in read_batches(part, columns, kind, text_columns=TEXT):
+                yield batch.set_axis(pd.RangeIndex(start, start + len(batch)))
+                start += len(batch)
+
     def frame(self, table: TableInput, place: str, kind: str) -> pd.DataFrame:
         """Read a table under our column names."""
-        source = self.source(table, place)
-        columns = table.columns
-        if not columns and isinstance(source, pd.DataFrame):
-            columns = {str(name): str(name) for name in source.columns}
-        return read_frame(source, columns, kind, text_columns=TEXT)
+        return pd.concat(list(self.batches(table, place, kind)), ignore_index=True)
+
+    def _sourced(self, table: TableInput) -> Iterator[pd.DataFrame]:
+        files = [str(locate(file)) for file in table.files]
+        options = {key: _located(part, key) for key, part in table.options.items()}
+        bounds = self.config.tokens.bounds
+        return stream_sourced(table.source or "", files, options, bounds, self.report)
 
     def zones(self, areas: AreaInput) -> ZoneTokens:
         """Read polygons as zones."""
@@ -97,7 +134,7 @@ def locate(path: str, purpose: str = "input") -> Path:
     """Find a file, or the file that an installed package carries.
 
     Args:
-        path: may have a ``*`` in its name for several files.
+        path: may have a ``*`` in its name for several files, or be a folder.
         purpose: what it is wanted for, for the message.
 
     Raises:
@@ -118,7 +155,18 @@ def locate(path: str, purpose: str = "input") -> Path:
 
 
 def _files(path: Path) -> list[Path]:
+    if path.is_dir():  # a folder of map tiles
+        return sorted(file for file in path.rglob("*") if file.is_file())
     return sorted(path.parent.glob(path.name)) if "*" in path.name else [path]
+
+
+def _located(value: Any, key: str) -> Any:
+    """Find the files that an option of a source names."""
+    if key not in FILE_KEYS:
+        return value
+    if isinstance(value, list | tuple):
+        return [str(locate(file)) for file in value]
+    return str(locate(value))
 
 
 def read_array(path: str) -> np.ndarray:
@@ -155,30 +203,42 @@ def checksums(
 
     Raises:
         MissingFileError: if a file is not there.
+        ConfigError: if a source cannot be read as it is asked for.
     """
-    return dict(_checksums(settings, frames, place))
+    return dict(_checksums(settings, frames, place, None))
 
 
 def _checksums(
-    settings: Any, frames: Mapping[str, pd.DataFrame], place: str
+    settings: Any,
+    frames: Mapping[str, pd.DataFrame],
+    place: str,
+    owner: BaseModel | None,
 ) -> Iterator[tuple[str, str]]:
     if place in frames:
         yield place, frame_checksum(frames[place])
     elif isinstance(settings, BaseModel):
+        check_sourced(settings, place, owner)
         for name in type(settings).model_fields:
-            yield from _checksums(getattr(settings, name), frames, f"{place}.{name}")
+            at = f"{place}.{name}"
+            yield from _checksums(getattr(settings, name), frames, at, settings)
     elif isinstance(settings, Mapping):
         for name, part in settings.items():
-            yield from _checksums(part, frames, f"{place}.{name}")
+            yield from _checksums(part, frames, f"{place}.{name}", owner)
     elif isinstance(settings, list | tuple):
         for number, part in enumerate(settings):
-            yield from _checksums(part, frames, f"{place}.{number}")
+            yield from _checksums(part, frames, f"{place}.{number}", owner)
     elif isinstance(settings, str) and names_file(place):
         for number, file in enumerate(_files(locate(settings, place))):
             yield f"{place}[{number}]", file_checksum(file)
 
 
 def names_file(place: str) -> bool:
-    """Say whether the setting at a place, such as ``line.path``, names a file."""
-    above, _, key = place.rpartition(".")
-    return key in FILE_KEYS and above.rpartition(".")[2] not in OWN_WORDS
+    """Say whether the setting at a place, such as ``line.path``, names a file.
+
+    Args:
+        place: steps between dots; a number is one of a list, such as ``table.files.0``.
+    """
+    steps = ["", *place.split(".")]
+    while steps[-1].isdigit():
+        steps.pop()
+    return steps[-1] in FILE_KEYS and steps[-2] not in OWN_WORDS

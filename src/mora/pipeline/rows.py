@@ -11,6 +11,7 @@ from mora.errors import ConfigError
 from mora.geometry import cover_with_cells
 from mora.modalities import WITHOUT_TABLE
 from mora.modalities.rows import rows_to_tokens
+from mora.pipeline.commutes import kind_of_table, read_commutes
 from mora.pipeline.inputs import RunContext
 from mora.pipeline.mobility import keep_inside
 from mora.tables import check_known, check_places, check_rows
@@ -29,8 +30,9 @@ def read_modality(
         tokens: ids in the rows are names of these.
 
     Returns:
-        The rows, with ``token`` or ``lon`` and ``lat``; None for kinds that read files
-        of their own.
+        The rows, with ``token`` or ``lon`` and ``lat``, and for ``demographics40``
+        commutes from ``origin`` to ``destination`` (tokens); None for modalities that
+        read files of their own.
 
     Raises:
         ConfigError: if a modality that needs tables has none.
@@ -39,25 +41,36 @@ def read_modality(
         return None
     place = f"modalities.{name}.inputs"
     if not config.inputs:
+        if config.options.get("rasters"):
+            return None
         raise ConfigError(f"{place}: none; kind {config.kind!r} needs a table.")
-    if config.kind == "poi":
-        frames = [
-            _read_places(context, table, f"{place}.{number}")
-            for number, table in enumerate(config.inputs)
-        ]
-    else:
-        weighed = config.kind == "demographics"
-        weight = config.options.get("weight", "weight") if weighed else None
-        extra = [weight] if weight else []
-        wanted = [*(config.options.get("columns") or []), *extra]
-        frames = [
-            read_numbers(context, table, f"{place}.{number}", wanted)
-            for number, table in enumerate(config.inputs)
-        ]
+    frames = [
+        _read_input(context, config, table, f"{place}.{number}", tokens)
+        for number, table in enumerate(config.inputs)
+    ]
     frame = pd.concat(frames, ignore_index=True)
     if config.areas is not None:
         return _allocate(context, name, config, tokens, frame)
     return frame.rename(columns={"id": "token"})
+
+
+def _read_input(
+    context: RunContext,
+    config: ModalityConfig,
+    table: TableInput,
+    place: str,
+    tokens: Tokens,
+) -> pd.DataFrame:
+    if config.kind == "poi":
+        return _read_places(context, table, place)
+    moving = kind_of_table(context, table, place) != "numbers"
+    if config.kind == "demographics40" and moving:
+        return read_commutes(context, table, place, tokens)
+    weighed = config.kind == "demographics"
+    weight = config.options.get("weight", "weight") if weighed else None
+    extra = [weight] if weight else []
+    wanted = [*(config.options.get("columns") or []), *extra]
+    return read_numbers(context, table, place, wanted)
 
 
 def _allocate(

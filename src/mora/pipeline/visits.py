@@ -2,15 +2,16 @@
 
 import secrets
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from jaxtyping import UInt64
 
-from mora.config import VisitsMobility
+from mora.config import TableInput, VisitsMobility
 from mora.errors import TableError
 from mora.graph.covisits import UserWeekBuilder, build_covisit_graph
 from mora.graph.privacy import ThresholdTable
@@ -26,7 +27,6 @@ from mora.tables import (
     count_rows,
     hash_users,
     iso_weeks,
-    read_batches,
 )
 
 USUAL_GB = 2.0  # more makes counting no faster
@@ -95,15 +95,15 @@ def _collect(
     builder: UserWeekBuilder,
 ) -> TableReport:
     """Read, check and hash the visits batch by batch into the builder."""
-    source = context.source(mobility.table, "mobility.table")
-    columns = mobility.table.columns or usual_columns(source, places)
+    table, place = mobility.table, "mobility.table"
+    sourced = table.source is not None and place not in context.frames
+    total = None if sourced else count_rows(context.source(table, place))
     salt, reports, done = secrets.token_bytes(32), [], 0
-    total = count_rows(source)
     with context.display.bar("Reading visits", "visits") as progress:
-        for raw in read_batches(source, columns, places.kind):
+        for raw in visit_batches(context, table, place, places):
             frame = places.with_token(raw)
             frame, found = check_visits(
-                frame, timezone=mobility.timezone, source=_name(source)
+                frame, timezone=mobility.timezone, source=_name(context, table, place)
             )
             frame, outside = keep_inside(frame, context.config.tokens.bounds, "visits")
             code, known = places.encode(frame)
@@ -131,6 +131,21 @@ def refuse_empty(report: TableReport) -> None:
         )
 
 
+def visit_batches(
+    context: RunContext, table: TableInput, place: str, places: PlaceCoder
+) -> Iterator[pd.DataFrame]:
+    """Read visits under our names, a batch at a time.
+
+    Args:
+        context: the run.
+        table: where they are.
+        place: of ``table`` in the configuration.
+        places: tells the columns that a grid needs from those of other tokens.
+    """
+    usual = partial(usual_columns, places=places)
+    return context.batches(table, place, places.kind, usual)
+
+
 def usual_columns(source: Path | pd.DataFrame, places: PlaceCoder) -> dict[str, str]:
     """Take a frame's columns under their own names; guess a file's."""
     point = ("x", "y") if places.config.kind == "grid" else ("lon", "lat")
@@ -150,8 +165,10 @@ def _joined(
     return replace(found, rows_kept=kept - lost.count, problems=problems)
 
 
-def _name(source: Path | pd.DataFrame) -> str:
-    return "visits frame" if isinstance(source, pd.DataFrame) else str(source)
+def _name(context: RunContext, table: TableInput, place: str) -> str:
+    if place in context.frames:
+        return "visits frame"
+    return table.source or str(context.source(table, place))
 
 
 def _weeks(frame: pd.DataFrame, mobility: VisitsMobility) -> np.ndarray:

@@ -17,8 +17,8 @@ HEADER_LINES = 6
 @source(
     "geolife",
     gives="visits",
-    licence="Microsoft Research licence, non-commercial",
-    size="1.6 GB unpacked, 24.9 million points in 18,670 files",
+    licence="Microsoft Research licence agreement; read it before use",
+    size="about 1.6 GB unpacked, 17,621 tracks of 182 people",
     home="https://www.microsoft.com/en-us/research/publication/"
     "geolife-gps-trajectory-dataset-user-guide/",
     use='write_source("geolife", "visits.parquet", "Geolife Trajectories 1.3/Data")',

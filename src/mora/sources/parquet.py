@@ -33,11 +33,15 @@ def find_parquet(path: Path | str, what: str) -> list[Path]:
 def open_parquet(path: Path) -> ds.Dataset:
     """Open a Parquet file without reading its rows.
 
+    Reading ahead is off: it keeps the parts of a file that were read, as large as it.
+
     Raises:
         TableError: if it is no Parquet file, or cut short.
     """
     try:
-        return ds.dataset(path, format="parquet")
+        scan = ds.ParquetFragmentScanOptions(pre_buffer=False)
+        form = ds.ParquetFileFormat(default_fragment_scan_options=scan)
+        return ds.dataset(path, format=form)
     except (pa.ArrowInvalid, OSError) as error:
         raise TableError(
             f"{path} cannot be read as Parquet ({error}); expected a whole file."

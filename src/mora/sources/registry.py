@@ -1,7 +1,7 @@
 """The registry of sources, filled by explicit imports."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -97,17 +97,48 @@ def stream_source(name: str, *files: Any, **options: Any) -> Iterator[pd.DataFra
         ConfigError: if the source is not registered or its reader takes other files or
             options.
     """
-    entry = _find(name)
-    try:
-        inspect.signature(entry.read).bind(*files, **options)
-    except TypeError as error:
-        raise ConfigError(
-            f"source {name!r}: {error}; expected {entry.use}. Give the files in "
-            f"Python, write a table with mora.sources.write_source, and name it under "
-            f"`path:`."
-        ) from error
+    entry = find_source(name)
+    _bind(entry, files, options)
     read = entry.read(*files, **options)
     return iter([read]) if isinstance(read, pd.DataFrame) else iter(read)
+
+
+def check_source(
+    name: str, files: Sequence[Path | str], options: Mapping[str, Any]
+) -> None:
+    """Refuse what :func:`stream_files` could not follow, before any file is opened.
+
+    Args:
+        name: of the source.
+        files: see :func:`stream_files`.
+        options: see :func:`stream_files`.
+
+    Raises:
+        ConfigError: saying what is known.
+    """
+    entry = find_source(name)
+    for call in _calls(entry, files):
+        _bind(entry, call, options)
+
+
+def stream_files(
+    name: str, files: Sequence[Path | str], options: Mapping[str, Any]
+) -> Iterator[pd.DataFrame]:
+    """Read the files of a source, as a configuration names them.
+
+    Args:
+        name: of the source.
+        files: read together by a reader of several, else one after another.
+        options: of the reader, by name.
+
+    Returns:
+        Frames as of :func:`stream_source`.
+
+    Raises:
+        ConfigError: as :func:`stream_source`.
+    """
+    for call in _calls(find_source(name), files):
+        yield from stream_source(name, *call, **options)
 
 
 def read_source(name: str, *files: Any, **options: Any) -> pd.DataFrame:
@@ -190,12 +221,39 @@ def add_dropped(total: dict[str, int], frame: pd.DataFrame) -> None:
         total[reason] = total.get(reason, 0) + rows
 
 
-def _find(name: str) -> SourceEntry:
+def find_source(name: str) -> SourceEntry:
+    """Look up a source.
+
+    Raises:
+        ConfigError: naming those that are registered.
+    """
     if name not in SOURCES:
         raise ConfigError(
             f"source {name!r} is unknown; expected one of {', '.join(SOURCES)}."
         )
     return SOURCES[name]
+
+
+def _calls(entry: SourceEntry, files: Sequence[Path | str]) -> list[tuple[Any, ...]]:
+    """Say with which files a reader is called: with all at once, or with each."""
+    together = "files" in inspect.signature(entry.read).parameters
+    calls = [([*files],)] if together and files else [(file,) for file in files]
+    return calls or [()]
+
+
+def _bind(entry: SourceEntry, files: Sequence[Any], options: Mapping[str, Any]) -> None:
+    """Refuse files or options that a reader does not take."""
+    signature = inspect.signature(entry.read)
+    try:
+        signature.bind(*files, **options)
+    except TypeError as error:
+        known = ", ".join([*signature.parameters][1:]) or "none"
+        raise ConfigError(
+            f"source {entry.name!r}: {error}; expected {entry.use}, with the options "
+            f"{known}. In a configuration the files stand under `files:`, the options "
+            f"under `options:`; or write a table with mora.sources.write_source and "
+            f"name it under `path:`."
+        ) from error
 
 
 def _parameters(read: Callable[..., Any]) -> str:

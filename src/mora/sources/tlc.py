@@ -22,7 +22,7 @@ UNKNOWN_ZONES = ("264", "265")  # not recorded; outside the city
 @source(
     "nyc_tlc",
     gives="flows",
-    licence="NYC Open Data terms of use",
+    licence="terms of use of nyc.gov",
     size="50 MB a month (yellow), 1 MB (green)",
     home="https://www.nyc.gov/site/tlc/about/tlc-trip-record-data.page",
     use='read_source("nyc_tlc", "yellow_tripdata_2024-*.parquet")',

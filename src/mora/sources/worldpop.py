@@ -160,7 +160,8 @@ def find_age_sex_rasters(folder: Path | str) -> dict[tuple[str, int], Path]:
     year of a group (0, 1, 5, 10, ..., 90); both sexes together (t) are left out.
 
     Args:
-        folder: with the rasters of one country and one year.
+        folder: with the rasters of one country and one year, or a name with ``*`` that
+            they have.
 
     Returns:
         Sex and first age -> file, by sex and age.
@@ -170,7 +171,8 @@ def find_age_sex_rasters(folder: Path | str) -> dict[tuple[str, int], Path]:
             a group is there twice (another year or country).
     """
     found: dict[tuple[str, int], Path] = {}
-    for path in sorted(Path(folder).glob("*.tif*")):
+    named = Path(folder) if "*" in Path(folder).name else Path(folder) / "*.tif*"
+    for path in sorted(named.parent.glob(named.name)):
         name = AGE_SEX_NAME.match(path.name)
         if name is None or name[1].lower() == "t":
             continue

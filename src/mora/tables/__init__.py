@@ -9,6 +9,7 @@ from mora.tables.checks import (
     check_places,
     check_rows,
 )
+from mora.tables.labels import read_labels
 from mora.tables.reading import Source, count_rows, read_batches, read_frame
 from mora.tables.report import Problem, TableReport
 from mora.tables.visits import check_visits, hash_users, iso_weeks
@@ -30,4 +31,5 @@ __all__ = [
     "read_areas",
     "read_batches",
     "read_frame",
+    "read_labels",
 ]

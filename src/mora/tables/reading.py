@@ -54,7 +54,7 @@ def read_batches(
     source: Source,
     columns: Mapping[str, str],
     kind: str,
-    rows: int = 1_000_000,
+    rows: int = 500_000,
     *,
     text_columns: Collection[str] = TEXT_COLUMNS,
 ) -> Iterator[pd.DataFrame]:
