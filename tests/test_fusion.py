@@ -92,9 +92,9 @@ def test_places_without_a_modality_have_zeros():
     assert section.values[~np.isin(np.arange(PLACES), [3, 4])].all(axis=1).any()
 
 
-def test_constant_content_is_zero():
+def test_constant_columns_are_left_out():
     same = Features.from_values(np.ones((5, 2)), np.ones(5, bool), ["a", "b"])
-    np.testing.assert_array_equal(content_basis(same).values, np.zeros((5, 2)))
+    assert content_basis(same).values.shape == (5, 0)
 
 
 @pytest.mark.parametrize(("columns", "rotated"), [(3, True), (20, False)])
@@ -196,6 +196,22 @@ def test_movement_knows_how_much_and_where_to():
 
 def test_movement_of_one_column_is_the_outflow():
     assert movement_view(graph(), 1).width == 1
+
+
+def test_volumes_that_say_nothing_new_leave_their_columns_to_factors():
+    moved = flows() + flows().T
+    np.fill_diagonal(moved, 0)  # as of co-visits: no direction, nothing within
+    view = movement_view(MobilityGraph.from_matrix(sp.csr_array(moved)), 6)
+    assert view.width == 6
+    assert (view.values.std(axis=0) > 0).all()
+    np.testing.assert_allclose(view.values[:, :1].var(), 1)
+
+
+def test_a_modality_that_does_not_vary_takes_no_column():
+    same = Features.from_values(np.ones((PLACES, 2)), np.ones(PLACES, bool), ["a", "b"])
+    found = fused({"same": same, "people": features()})
+    assert not any("same" in name for name in found.sections)
+    assert found.vectors.shape == (PLACES, 32)
 
 
 def test_movement_of_few_places_has_few_columns():

@@ -104,7 +104,7 @@ def test_scores_pool_the_predictions_of_folds_in_their_order():
 
 def test_blocked_folds_leave_out_whole_squares():
     # The label is the square's own number: only rows of the same square tell it.
-    square = np.repeat(np.arange(10), 6)
+    square = np.tile(np.arange(10), 6)
     lonlat = np.column_stack([square * city.SQUARE + 0.01, np.zeros(60)])
     labels = {"crime": np.random.default_rng(0).random(10)[square]}
     scores = city.city_scores(10.0 * np.eye(10)[square], labels, lonlat)

@@ -130,8 +130,8 @@ def test_pickled_objects_are_refused(tmp_path):
 
 def test_registry_holds_the_modalities():
     assert set(MODALITIES) == {
-        *("demographics", "demographics40", "imagery", "poi", "remote_clip"),
-        *("table", "vectors"),
+        *("alphaearth", "demographics", "demographics40", "imagery", "poi"),
+        *("remote_clip", "table", "vectors"),
     }
 
 

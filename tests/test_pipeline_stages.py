@@ -91,7 +91,7 @@ def test_a_changed_file_repeats_what_depends_on_it(copy, file, stages):
 @pytest.mark.parametrize(
     ("changes", "stages"),
     [
-        ({"name": "town"}, ["embed", "map"]),
+        ({"name": "town"}, ["embed", "evaluate", "map"]),
         ({"notes": ["simulated"]}, ["embed", "evaluate", "map"]),
         ({"seed": 1}, ["line", "train", "embed", "evaluate", "map"]),
         ({"sample": {"share": 0.5}}, ["train", "embed", "evaluate", "map"]),

@@ -23,12 +23,13 @@ def content_basis(features: Features) -> Section:
         features: of one modality.
 
     Returns:
-        Columns with total variance 1; zero for tokens without the modality, and
-        everywhere if nothing varies.
+        Columns with total variance 1, none of them constant; zero for tokens without
+        the modality. No column if nothing varies.
     """
     scaled = features.standardised()
     present = np.array(scaled.present)
-    values = np.clip(scaled.values, -FARTHEST, FARTHEST).astype(np.float64)
+    varies = scaled.values.any(axis=0)  # a constant column is 0 everywhere
+    values = np.clip(scaled.values[:, varies], -FARTHEST, FARTHEST).astype(np.float64)
     if values.shape[1] > NARROW and present.any():
         rows = values[present]
         values = (values - rows.mean(axis=0)) @ principal_axes(rows, WIDE)

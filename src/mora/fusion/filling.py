@@ -30,7 +30,8 @@ def fill(
         The section's values with every row filled; where fewer than 30 places have the
         section, or nothing else is known, the gaps stay zero.
     """
-    if section.present.all() or section.present.sum() < FEWEST or not known:
+    enough = section.present.sum() >= FEWEST and section.width and known
+    if section.present.all() or not enough:
         return section.values
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 
 from mora.fusion.section import Section
 from mora.graph.storage import MobilityGraph
@@ -17,7 +17,6 @@ SCALES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "sqrt": np.sqrt,
     "count": lambda flows: flows,
 }
-VOLUMES = 3  # columns: out, in, within
 FARTHEST = 4.0  # deviations
 
 
@@ -28,7 +27,7 @@ def movement_view(
 
     LINE and a normalised graph hide how much moves; these columns keep it. First
     log(1 + outflow), log(1 + inflow) and log(1 + flow within), so direction and stay
-    are told apart; then factors of the flows, spectrum kept.
+    are told apart, as far as they differ; then factors of the flows, spectrum kept.
 
     Args:
         graph: the mobility graph.
@@ -41,14 +40,13 @@ def movement_view(
         each; fewer than ``dim`` where the graph has a lower rank. Tokens without any
         flow lack the section.
     """
-    totals = np.column_stack([graph.outflow, graph.inflow, graph.within])
-    present = totals.sum(axis=1) > 0
-    logs = np.log1p(totals.astype(np.float64))
-    parts = [_bounded(logs, present)[:, :dim]]
-    if dim > VOLUMES and graph.edges:
+    volumes, present = _volumes(graph)
+    parts = [_bounded(volumes, present)[:, :dim]]
+    more = dim - parts[0].shape[1]
+    if more > 0 and graph.edges:
         matrix = SquaredFlows(graph)
         left, squares = truncated_svd(
-            matrix, dim - VOLUMES, power_iterations=2, seed=seed, progress=progress
+            matrix, more, power_iterations=2, seed=seed, progress=progress
         )
         factors = left[:, squares > 0] * np.sqrt(squares[squares > 0])
         parts.append(_bounded(factors.astype(np.float64), present))
@@ -106,6 +104,18 @@ class SquaredFlows:
         blocks = (self.graph.block(*rows)[2] for rows in self.graph.row_blocks())
         edges = sum(float((scale(w.astype(np.float64)) ** 2).sum()) for w in blocks)
         return 2 * edges + float((scale(self.within) ** 2).sum())
+
+
+def _volumes(
+    graph: MobilityGraph,
+) -> tuple[Float[np.ndarray, "tokens volumes"], Bool[np.ndarray, " tokens"]]:
+    """Give the logs of the volumes that vary, none twice, and who has any flow."""
+    totals = [np.asarray(graph.outflow), np.asarray(graph.within)]
+    if not np.array_equal(graph.inflow, graph.outflow):  # directed
+        totals.insert(1, np.asarray(graph.inflow))
+    present = np.sum(totals, axis=0) > 0
+    logs = [np.log1p(t.astype(np.float64)) for t in totals if np.ptp(t) > 0]
+    return np.column_stack([np.zeros((len(graph), 0)), *logs]), present
 
 
 def _part(progress: Progress, done: int) -> Progress:
