@@ -16,10 +16,10 @@ from mora.pipeline.mobility import keep_inside
 from mora.pipeline.opening import open_run
 from mora.pipeline.places import PlaceCoder
 from mora.pipeline.run import run
-from mora.pipeline.visits import refuse_empty, usual_columns
+from mora.pipeline.visits import refuse_empty, visit_batches, weeks_of
 from mora.progress import Progress, silent
 from mora.publish.user_membership import UserAttack, attack_membership
-from mora.tables import check_visits, iso_weeks, read_frame
+from mora.tables import check_visits
 
 AGAIN = "embeddings learned again"
 TABLE = "mobility.table"
@@ -116,18 +116,14 @@ def read_visits_again(context: RunContext, mobility: VisitsMobility) -> ReadVisi
         TableError: if no visit is left.
     """
     places = PlaceCoder.for_tokens(context)
-    source = context.source(mobility.table, TABLE)
-    columns = mobility.table.columns or usual_columns(source, places)
-    rows = read_frame(source, columns, places.kind)
+    batches = visit_batches(context, mobility.table, TABLE, places)
+    rows = pd.concat(list(batches), ignore_index=True)
     frame, report = check_visits(places.with_token(rows), timezone=mobility.timezone)
     refuse_empty(report)
     frame, _ = keep_inside(frame, context.config.tokens.bounds, "visits")
     code, known = places.encode(frame)
     frame, code = frame[known], code[known]
-    if "week" in frame:
-        week = frame["week"].to_numpy(np.int64)
-    else:
-        week = iso_weeks(frame["time"], mobility.timezone or "UTC")
+    week = weeks_of(frame, mobility)
     user = pd.factorize(frame["user"])[0].astype(np.uint64)
     return ReadVisits(rows.loc[frame.index], user, week, code, places)
 

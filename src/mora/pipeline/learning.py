@@ -24,6 +24,7 @@ from mora.modalities import (
 from mora.pipeline.inputs import RunContext, locate, read_array
 from mora.pipeline.mobility import read_mobility
 from mora.pipeline.rows import read_modality
+from mora.sources import find_age_sex_rasters
 from mora.tokens import H3Tokens, Tokens
 
 Facts = dict[str, Any]
@@ -111,10 +112,12 @@ def check_features(context: RunContext) -> None:
     """
     tokens = read_mobility(context.folder / "graph").tokens
     for config in context.config.modalities.values():
+        options = {key: _located(v, key) for key, v in config.options.items()}
         if config.kind in FROM_RASTERS:
-            options = {key: _located(v, key) for key, v in config.options.items()}
             known = inspect.signature(check_rasters).parameters
             check_rasters(tokens, **{k: options[k] for k in options if k in known})
+        elif config.kind == "demographics40" and "path" in options.get("rasters", {}):
+            find_age_sex_rasters(options["rasters"]["path"])
 
 
 def check_line(config: LineConfig) -> None:

@@ -110,7 +110,7 @@ def _collect(
             lost = Problem("in none of the zones", int((~known).sum()), (), "dropped")
             reports.append(_joined(found, outside, lost))
             users = hash_users(frame["user"], salt)[known]
-            builder.add(users, _weeks(frame, mobility)[known], code[known])
+            builder.add(users, weeks_of(frame, mobility)[known], code[known])
             done += len(raw)
             progress(done, total or done)
     report = reduce(TableReport.merge, reports)
@@ -171,7 +171,8 @@ def _name(context: RunContext, table: TableInput, place: str) -> str:
     return table.source or str(context.source(table, place))
 
 
-def _weeks(frame: pd.DataFrame, mobility: VisitsMobility) -> np.ndarray:
+def weeks_of(frame: pd.DataFrame, mobility: VisitsMobility) -> np.ndarray:
+    """Give the week of each visit: as given, or of its time in the run's zone."""
     if "week" in frame:
         return frame["week"].to_numpy(np.int64)
     return iso_weeks(frame["time"], mobility.timezone or "UTC")
