@@ -32,7 +32,11 @@ from mora.pipeline.models import baseline_input, run_features
 from mora.pipeline.tasks import read_tasks
 
 HOME = Path("runs/fused")
-DEVELOPMENT = ("income", "bachelors", "unemployment")  # what the design was chosen by
+DEVELOPMENT = {  # what the design was chosen by
+    "us_counties": ("unemployment",),
+    "us_commute": ("income", "bachelors"),
+    "us_commute_level4": ("income", "bachelors"),
+}
 HAND = ("raw", "flow_svd", "line", "volume", "line+volume", "geoclip", "lonlat")
 FEW = [f"blocked@{percent}" for percent in (1, 5, 10, 50)]
 STATES = 10  # left out together
@@ -60,14 +64,23 @@ class Data:
     tasks: list[Task]
 
 
-def open_data(name: str, kept: Callable[[Task], bool]) -> Data:
-    """Do a configuration's stages up to the features, and read what it has."""
+def open_data(name: str) -> Data:
+    """Do a configuration's stages up to the features, and read what it has.
+
+    Labels of coarser places are left out, and those that the design was chosen by.
+    """
     config, folder = load_config(f"configs/{name}.yaml"), Path("runs") / name
     run(config, folder=folder, until="features", display=Terminal())
     context = RunContext(config, folder, Terminal())
     mobility = read_mobility(folder / "graph")
     given = baseline_input(context, mobility, HAND)
-    tasks = [t for t in read_tasks(context, mobility) if t.leaky is None and kept(t)]
+    tasks = [
+        task
+        for task in read_tasks(context, mobility)
+        if task.leaky is None
+        and task.pooling is None
+        and task.name not in DEVELOPMENT[name]
+    ]
     return Data(config, folder, mobility.graph, given, tasks)
 
 
@@ -133,7 +146,7 @@ def score(
 
 def main_tables(name: str, seeds: int, output: Path) -> None:
     """Score all models under blocked splits, the main ones with others too."""
-    data = open_data(name, lambda t: t.name not in DEVELOPMENT and _own(t))
+    data = open_data(name)
     models = seeds_of(data, seeds) | others(data)
     both, trees = ("lightgbm", "ridge"), ("lightgbm",)
     title = f"{name}: reported labels, blocked splits"
@@ -148,14 +161,9 @@ def main_tables(name: str, seeds: int, output: Path) -> None:
     write_table(output / f"fused-{name}-random.md", f"{name}: random", found, trees)
 
 
-def _own(task: Task) -> bool:
-    """Leave out the labels of coarser places, which have a table of their own."""
-    return task.pooling is None
-
-
 def missing(seeds: int, output: Path) -> None:
     """Hide each modality at half of the places, in training too."""
-    data = open_data("us_commute_level4", lambda t: t.name not in DEVELOPMENT)
+    data = open_data("us_commute_level4")
     features = run_features(RunContext(data.config, data.folder, Terminal()))
     heads = {name: m.head for name, m in data.config.modalities.items()}
     models: Models = {}
@@ -180,7 +188,7 @@ def missing(seeds: int, output: Path) -> None:
 
 def left_out(seeds: int, output: Path) -> None:
     """Take whole states out of graph and training; score in them alone."""
-    data = open_data("us_commute_level4", lambda t: t.name not in DEVELOPMENT)
+    data = open_data("us_commute_level4")
     features = run_features(RunContext(data.config, data.folder, Terminal()))
     heads = {name: m.head for name, m in data.config.modalities.items()}
     regions = data.tasks[0].regions

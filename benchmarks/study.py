@@ -93,11 +93,20 @@ def experiment(
 
 
 def comparison(config: str, output: Path, called: str, **changes: Any) -> None:
-    """Score a run beside baselines and copy the report."""
-    found = benchmark_run(config, changes=changes, display=Terminal())
+    """Score a run's aligned vectors, as the paper's, beside baselines; copy the report."""
+    paper = load_config(config, {"export": {"kind": "anchor"}})
+    found = benchmark_run(paper, changes=changes, display=Terminal())
     _, report, scores = found.write()
     shutil.copyfile(report, output / f"{called}.md")
     shutil.copyfile(scores, output / f"{called}.csv")
+
+
+@step("fused")
+def _fused(output: Path) -> None:
+    from benchmarks.fused_study import STEPS as PARTS
+
+    for part in PARTS.values():
+        part(5, output)
 
 
 @step("ablation")
