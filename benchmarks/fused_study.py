@@ -4,7 +4,8 @@ Trains the default preset with several seeds, and scores its 128 numbers beside 
 features, baselines and vectors put together by hand: cells of the US (level 5) and
 counties, on labels that nothing was chosen by; with few labels; where half of the
 places lack a modality; in states that are left out of graph and training (both level
-4). Resumable: runs and scores stay below ``runs/fused``. Tables go to ``docs/study``.
+4); and, on the labels that it was chosen by, each of its sections. Resumable: runs and
+scores stay below ``runs/fused``. Tables go to ``docs/study``.
 """
 
 import argparse
@@ -21,6 +22,8 @@ from mora.baselines import BaselineInput, find_baseline
 from mora.benchmark import Report, ScoreFile, Task, evaluate
 from mora.benchmark.protocols import Trial
 from mora.config import RunConfig, load_config
+from mora.experiments import make_experiment
+from mora.fusion import fuse
 from mora.fusion.section import leading
 from mora.graph.storage import MobilityGraph
 from mora.line import embed
@@ -64,10 +67,11 @@ class Data:
     tasks: list[Task]
 
 
-def open_data(name: str) -> Data:
+def open_data(name: str, development: bool = False) -> Data:
     """Do a configuration's stages up to the features, and read what it has.
 
-    Labels of coarser places are left out, and those that the design was chosen by.
+    Labels of coarser places are left out, and those that the design was chosen by; or
+    all others, for ``development``.
     """
     config, folder = load_config(f"configs/{name}.yaml"), Path("runs") / name
     run(config, folder=folder, until="features", display=Terminal())
@@ -79,7 +83,7 @@ def open_data(name: str) -> Data:
         for task in read_tasks(context, mobility)
         if task.leaky is None
         and task.pooling is None
-        and task.name not in DEVELOPMENT[name]
+        and (task.name in DEVELOPMENT[name]) == development
     ]
     return Data(config, folder, mobility.graph, given, tasks)
 
@@ -222,8 +226,33 @@ def left_out(seeds: int, output: Path) -> None:
     write_table(output / "fused-states.md", title, found, readouts, note, paired=True)
 
 
+def sections(seeds: int, output: Path) -> None:
+    """Leave each section out, and export it alone; development labels only."""
+    data = open_data("us_commute_level4", development=True)
+    seeds_of(data, seeds)
+    features = run_features(RunContext(data.config, data.folder, Terminal()))
+    experiment = make_experiment("fused", data.config, data.folder)
+    models: Models = {}
+    for variant in experiment.variants:
+        export = load_config(data.config, variant.changes).export
+        for seed in range(seeds):
+            folder = HOME / f"{data.config.name}-seed{seed}"
+            aligned = np.load(folder / "train" / "vectors.npy")
+            if export.kind == "fused":
+                aligned = fuse(
+                    data.graph, aligned, features, export, dim=128, seed=seed
+                ).vectors
+            models[f"{variant.name} {seed}"] = aligned
+    models["raw"] = find_baseline("raw")(data.given)
+    both = ("lightgbm", "ridge")
+    found = score(data, models, ["blocked"], both)
+    title = "Each section left out and alone (level 4, development labels)"
+    write_table(output / "fused-sections.md", title, found, both)
+
+
 TOTALS = ("within", "outflow", "inflow")
 STEPS: dict[str, Callable[[int, Path], None]] = {
+    "sections": sections,
     "counties": lambda seeds, output: main_tables("us_counties", seeds, output),
     "missing": lambda seeds, output: missing(min(seeds, 3), output),
     "states": left_out,

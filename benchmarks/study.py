@@ -93,7 +93,7 @@ def experiment(
 
 
 def comparison(config: str, output: Path, called: str, **changes: Any) -> None:
-    """Score a run's aligned vectors, as the paper's, beside baselines; copy the report."""
+    """Score a run's aligned vectors beside baselines and copy the report."""
     paper = load_config(config, {"export": {"kind": "anchor"}})
     found = benchmark_run(paper, changes=changes, display=Terminal())
     _, report, scores = found.write()
