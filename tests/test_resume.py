@@ -25,15 +25,15 @@ PATIENCE = 120.0  # seconds until a run that does not get on is given up
 
 # A file whose appearance says how far a run is; it is killed at that moment.
 MOMENTS = (
-    "graph/started.json",
-    "graph/manifest.json",
-    "line/manifest.json",
     "features/poi.json",
     "train/checkpoint.safetensors",
-    "train/manifest.json",
     "evaluate/scores.jsonl",
 )
 MORE_MOMENTS = (
+    "graph/started.json",
+    "graph/manifest.json",
+    "line/manifest.json",
+    "train/manifest.json",
     "graph/records",
     "graph/counted",
     "graph/edges",
@@ -44,6 +44,7 @@ MORE_MOMENTS = (
     "train/started.json",
     "train/model.safetensors",
     "embed/started.json",
+    "embed/vectors.npy",
     "embeddings.parquet",
     "evaluate/started.json",
     "report.json",
@@ -115,7 +116,7 @@ def assert_same_result(folder, expected):
     assert not (folder / "graph" / "records").exists()
 
 
-def test_killed_at_every_stage(config, tmp_path, uninterrupted):
+def test_killed_in_three_stages_one_after_the_other(config, tmp_path, uninterrupted):
     for moment in MOMENTS:
         kill_at(moment, config, tmp_path)
         if moment == "train/checkpoint.safetensors":
