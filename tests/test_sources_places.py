@@ -17,7 +17,7 @@ from mora.errors import (
     TableError,
 )
 from mora.geometry import cells_at, change_level
-from mora.sources import kontur, parquet, worldpop
+from mora.sources import kontur, parquet, pixels, worldpop
 from mora.sources.foursquare import read_foursquare_places
 from mora.sources.kontur import read_kontur_population
 from mora.sources.osm import read_osm_places
@@ -377,7 +377,7 @@ def test_mollweide_windows_and_bounds(tmp_path, monkeypatch):
     inside = whole["lon"].between(west, east) & whole["lat"].between(south, north)
     assert 0 < inside.sum() < len(whole)
     windows = []
-    monkeypatch.setattr(worldpop, "WINDOW_PIXELS", 1)
+    monkeypatch.setattr(pixels, "WINDOW_PIXELS", 1)
     real = worldpop._inhabited
     monkeypatch.setattr(
         worldpop, "_inhabited", lambda *a: windows.append(a[1]) or real(*a)

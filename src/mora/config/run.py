@@ -92,7 +92,8 @@ class ModalityConfig(Section):
         path: the ``.npy`` of kind ``array``, one row a token, NaN where missing.
         options: arguments of the builder.
         head: how it is aligned.
-        align: False keeps it out of training; it stays among the raw features.
+        align: False keeps it out of training; it stays among the raw features, and in
+            the fused export.
         standardise: bring each column to mean 0 and deviation 1 before the head.
     """
 
@@ -128,7 +129,8 @@ class ExportConfig(Section):
     """What the exported vector is made of; see :mod:`mora.fusion`.
 
     The shares are of ``line.dim``, the width of the vector. What they leave, and what
-    sections do not need, goes to the vector that training aligned.
+    sections do not need, goes to the vector that training aligned. ``anchor`` has no
+    sections and no use for them.
 
     Attributes:
         kind: the anchor's side of the trained model alone (paper), or sections side by

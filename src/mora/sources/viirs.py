@@ -1,17 +1,16 @@
 """Night lights seen by VIIRS: radiance per pixel, or its mean per H3 cell."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from mora.errors import ConfigError, MissingExtraError, MissingFileError, TableError
+from mora.errors import ConfigError, MissingFileError
 from mora.geometry import cells_at
+from mora.sources.pixels import stream_pixels
 from mora.sources.registry import source
-from mora.sources.selection import Bounds, misplaced, require_bounds, require_rows
-from mora.sources.worldpop import _windows
+from mora.sources.selection import Bounds, require_bounds, require_rows
 from mora.tokens import H3Tokens
 
 FINEST = 15  # level of H3
@@ -64,7 +63,7 @@ def read_viirs(
         raise ConfigError(f"resolution {resolution}; expected 0..{FINEST}, or None.")
     if not Path(path).is_file():
         raise MissingFileError(path, "VIIRS night lights")
-    frames = _pixels(path, bounds)
+    frames = stream_pixels(path, bounds, "radiance", _lit)
     if resolution is not None:
         frames = _cell_means(frames, resolution)
     if log:
@@ -72,40 +71,12 @@ def read_viirs(
     return require_rows(frames, path)
 
 
-def _pixels(path: Path | str, bounds: Bounds | None) -> Iterator[pd.DataFrame]:
-    """Stream the pixels that have data, with the middles in degrees."""
-    try:
-        import rasterio
-        from pyproj import Transformer
-    except ImportError as error:
-        raise MissingExtraError("rasterio", "geo", f"reading {path}") from error
-    try:
-        with closing(rasterio.open(path)) as dataset:
-            if dataset.crs is None or dataset.transform.is_identity:
-                raise TableError(f"{path} does not say where it lies; expected a map.")
-            to_degrees = Transformer.from_crs(
-                dataset.crs.to_wkt(), "EPSG:4326", always_xy=True
-            )
-            for window in _windows(dataset, bounds):
-                light = dataset.read(1, window=window, masked=True)
-                light = light.astype(np.float64).filled(np.nan)
-                row, column = np.nonzero(np.isfinite(light))
-                rows, columns = (
-                    window.row_off + row + 0.5,
-                    window.col_off + column + 0.5,
-                )
-                x, y = dataset.transform @ (columns, rows)
-                lon, lat = to_degrees.transform(x, y)
-                frame = pd.DataFrame(
-                    {"lon": lon, "lat": lat, "radiance": light[row, column]}
-                )
-                wrong = np.any(list(misplaced(frame, bounds).values()), axis=0)
-                yield frame[~wrong].reset_index(drop=True)
-    except rasterio.errors.RasterioError as error:
-        raise TableError(
-            f"{path} cannot be read as a GeoTIFF ({error}); the file is damaged or cut "
-            f"short. Get it again, and unpack it if it ends in .gz."
-        ) from error
+def _lit(
+    light: np.ndarray, corner: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give the middles of the pixels that have data, dark ones too."""
+    row, column = np.nonzero(np.isfinite(light))
+    return corner[0] + row + 0.5, corner[1] + column + 0.5, light[row, column]
 
 
 def _cell_means(

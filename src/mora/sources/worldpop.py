@@ -2,24 +2,21 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mora.errors import (
     ConfigError,
-    MissingExtraError,
     MissingFileError,
     TableError,
     examples,
 )
+from mora.sources.pixels import stream_pixels
 from mora.sources.registry import source
-from mora.sources.selection import Bounds, misplaced, require_bounds, require_rows
+from mora.sources.selection import Bounds, require_bounds, require_rows
 
-WINDOW_PIXELS = 2**19  # read together; a few tens of MB with their coordinates
 FILLS = (-99999.0, -200.0)  # no data at WorldPop and GHS-POP, where undeclared
 AGE_SEX_NAME = re.compile(r"^[a-z]{3}_([fmt])_(\d{1,2})_(\d{4})(?=[_.])", re.IGNORECASE)
 
@@ -69,33 +66,13 @@ def stream_people(
     path: Path | str, bounds: Bounds | None, parts: int
 ) -> Iterator[pd.DataFrame]:
     """Read like :func:`read_population_raster`; that nobody is found is no error."""
-    try:
-        import rasterio
-        from pyproj import Transformer
-    except ImportError as error:
-        raise MissingExtraError("rasterio", "geo", f"reading {path}") from error
-    try:
-        with closing(rasterio.open(path)) as dataset:
-            if dataset.crs is None or dataset.transform.is_identity:
-                raise TableError(f"{path} does not say where it lies; expected a map.")
-            to_degrees = Transformer.from_crs(
-                dataset.crs.to_wkt(), "EPSG:4326", always_xy=True
-            )
-            for window in _windows(dataset, bounds):
-                people = dataset.read(1, window=window, masked=True)
-                people = people.astype(np.float64).filled(np.nan)
-                corner = (window.row_off, window.col_off)
-                rows, columns, people = _inhabited(people, corner, parts, path)
-                x, y = dataset.transform @ (columns, rows)
-                lon, lat = to_degrees.transform(x, y)
-                frame = pd.DataFrame({"lon": lon, "lat": lat, "population": people})
-                wrong = np.any(list(misplaced(frame, bounds).values()), axis=0)
-                yield frame[~wrong].reset_index(drop=True)
-    except rasterio.errors.RasterioError as error:
-        raise TableError(
-            f"{path} cannot be read as a GeoTIFF ({error}); the file is damaged or cut "
-            f"short. Get it again."
-        ) from error
+
+    def people_of(
+        block: np.ndarray, corner: tuple[int, int]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return _inhabited(block, corner, parts, path)
+
+    return stream_pixels(path, bounds, "population", people_of)
 
 
 def _inhabited(
@@ -117,40 +94,6 @@ def _inhabited(
     rows = (corner[0] + row[:, None] + down).ravel()
     columns = (corner[1] + column[:, None] + right).ravel()
     return rows, columns, count
-
-
-def _windows(dataset: Any, bounds: Bounds | None) -> Iterator[Any]:
-    """List windows of whole blocks that meet the bounds, about as large as allowed."""
-    from rasterio.windows import Window
-
-    height, width = dataset.block_shapes[0]
-    height *= max(1, WINDOW_PIXELS // (height * width))
-    top, left, bottom, right = _reach(dataset, bounds)
-    for row in range(top // height * height, bottom, height):
-        for column in range(left // width * width, right, width):
-            rows = min(height, dataset.height - row)
-            yield Window(column, row, min(width, dataset.width - column), rows)
-
-
-def _reach(dataset: Any, bounds: Bounds | None) -> tuple[int, int, int, int]:
-    """Give the rows and columns around the bounds; all where the map cannot tell."""
-    from rasterio.errors import RasterioError
-    from rasterio.warp import transform_bounds
-
-    whole = (0, 0, dataset.height, dataset.width)
-    if bounds is None or bounds[0] > bounds[2]:
-        return whole
-    try:
-        west, south, east, north = transform_bounds("EPSG:4326", dataset.crs, *bounds)
-    except RasterioError:
-        return whole
-    x, y = np.array([west, west, east, east]), np.array([south, north, south, north])
-    columns, rows = ~dataset.transform @ (x, y)
-    if not np.isfinite([*columns, *rows]).all():
-        return whole
-    top, left = max(0, int(rows.min()) - 1), max(0, int(columns.min()) - 1)
-    bottom, right = int(rows.max()) + 2, int(columns.max()) + 2
-    return top, left, min(bottom, dataset.height), min(right, dataset.width)
 
 
 def find_age_sex_rasters(folder: Path | str) -> dict[tuple[str, int], Path]:
