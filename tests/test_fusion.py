@@ -14,7 +14,7 @@ from mora.fusion import content_basis, fuse, movement_view, neighbour_means
 from mora.fusion.content import first_columns
 from mora.fusion.filling import fill
 from mora.fusion.fused import MOVEMENT_VARIANCE, OTHER_VARIANCE, divide
-from mora.fusion.movement import SCALES, SquaredFlows
+from mora.fusion.movement import FACTORS, SCALES, SquaredFlows
 from mora.fusion.section import Section, leading
 from mora.graph.storage import MobilityGraph
 from mora.modalities import Features
@@ -154,20 +154,41 @@ def test_lonely_places_have_no_neighbours_mean():
 # --------------------------------------------------------------- movement
 
 
-def test_squared_flows_equal_the_dense_sum():
-    moves = graph()
+def squared(moves, scales):
+    """Sum the squared flow matrices, each of unit size, densely."""
     whole = moves.symmetric().toarray() + np.diag(moves.within)
-    wanted = np.zeros_like(whole)
-    for scale in SCALES.values():
-        one = scale(whole)
-        wanted += one @ one / (one**2).sum()
+    scaled = [SCALES[name](whole) for name in scales]
+    return np.sum([one @ one / (one**2).sum() for one in scaled], axis=0)
+
+
+@pytest.mark.parametrize("scales", FACTORS)
+def test_squared_flows_equal_the_dense_sum(scales):
+    moves = graph()
     x = np.random.default_rng(0).normal(size=(PLACES, 4)).astype(np.float32)
     told = []
-    got = SquaredFlows(moves).multiply(
+    got = SquaredFlows(moves, scales).multiply(
         x, lambda done, total: told.append((done, total))
     )
-    np.testing.assert_allclose(got, wanted @ x, rtol=1e-4, atol=1e-5)
-    assert told[-1] == (6 * moves.edges, 6 * moves.edges)
+    wanted = squared(moves, scales) @ x
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+    passes = 2 * len(scales)
+    assert told[-1] == (passes * moves.edges, passes * moves.edges)
+
+
+def test_movement_has_the_leading_factors_of_both_sets():
+    moves = graph()
+    told = []
+    view = movement_view(moves, 3 + 7, progress=lambda *now: told.append(now))
+    first = 3
+    for scales, count in zip(FACTORS, (4, 3), strict=True):
+        columns = view.values[:, first : first + count]
+        first += count
+        values, axes = np.linalg.eigh(squared(moves, scales))
+        wanted = (axes * np.sqrt(np.maximum(values, 0)))[:, ::-1][:, :count]
+        for got, one in zip(columns.T, wanted.T, strict=True):
+            assert abs(np.corrcoef(got, one)[0, 1]) > 0.95  # but for what is clipped
+    done, total = told[-1]
+    assert done == total
 
 
 def test_movement_begins_with_the_volumes():
@@ -179,7 +200,8 @@ def test_movement_begins_with_the_volumes():
         assert correlation == pytest.approx(1, abs=1e-2)  # but for what is clipped
     assert view.width == 10
     np.testing.assert_allclose(view.values[:, :3].var(axis=0).sum(), 1)
-    np.testing.assert_allclose(view.values[:, 3:].var(axis=0).sum(), 1)
+    np.testing.assert_allclose(view.values[:, 3:7].var(axis=0).sum(), 1)
+    np.testing.assert_allclose(view.values[:, 7:].var(axis=0).sum(), 1)
 
 
 def test_movement_knows_how_much_and_where_to():
@@ -217,13 +239,14 @@ def test_a_modality_that_does_not_vary_takes_no_column():
 def test_movement_of_few_places_has_few_columns():
     few = MobilityGraph.from_matrix(sp.csr_array(np.ones((4, 4))))
     view = movement_view(few, 50)
-    assert 3 < view.width <= 7
+    assert 3 < view.width <= 3 + 2 * 4
     assert np.isfinite(view.values).all()
 
 
 def test_the_seed_of_the_sketch_hardly_matters():
     one, other = (movement_view(graph(), 8, seed=s).values for s in (0, 1))
-    np.testing.assert_allclose(one, other, atol=0.05)
+    for first, second in zip(one.T, other.T, strict=True):
+        assert np.corrcoef(first, second)[0, 1] > 0.99
 
 
 # ---------------------------------------------------------------- filling

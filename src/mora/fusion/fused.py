@@ -18,8 +18,8 @@ from mora.progress import Progress, silent
 
 # A Ridge with a fixed penalty trusts a section by its variance; movement is the widest,
 # and the one that speaks for how busy a place is.
-MOVEMENT_VARIANCE = 10.0
-OTHER_VARIANCE = 3.0
+MOVEMENT_VARIANCE = 5.0
+OTHER_VARIANCE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +72,8 @@ def fuse(
         progress: told the edges that are streamed for the flows.
 
     Returns:
-        Vectors whose movement has total variance 10 and whose other sections share
-        3 equally; narrower than ``dim`` if there is not as much to tell.
+        Vectors whose movement has total variance 5 and whose other sections share
+        0.5 equally; narrower than ``dim`` if there is not as much to tell.
     """
     content = {name: content_basis(f) for name, f in features.items()}
     width = round(config.movement * dim)

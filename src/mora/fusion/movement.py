@@ -1,6 +1,6 @@
 """How a place moves: its volumes, and factors of the flows themselves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -17,6 +17,8 @@ SCALES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "sqrt": np.sqrt,
     "count": lambda flows: flows,
 }
+# Two sets of factors: counts drown the many small flows, which the log alone shows.
+FACTORS = (("log",), ("log", "sqrt", "count"))
 FARTHEST = 4.0  # deviations
 
 
@@ -27,7 +29,8 @@ def movement_view(
 
     LINE and a normalised graph hide how much moves; these columns keep it. First
     log(1 + outflow), log(1 + inflow) and log(1 + flow within), so direction and stay
-    are told apart, as far as they differ; then factors of the flows, spectrum kept.
+    are told apart, as far as they differ; then factors of the flows, spectrum kept:
+    half of log(1 + flow), half of log, root and count side by side.
 
     Args:
         graph: the mobility graph.
@@ -36,20 +39,19 @@ def movement_view(
         progress: told the edges streamed and in all.
 
     Returns:
-        Columns clipped at 4 deviations, volumes and factors with total variance 1
-        each; fewer than ``dim`` where the graph has a lower rank. Tokens without any
-        flow lack the section.
+        Columns clipped at 4 deviations; volumes and each set of factors have total
+        variance 1. Fewer than ``dim`` where the graph has a lower rank. Tokens without
+        any flow lack the section.
     """
     volumes, present = _volumes(graph)
     parts = [_bounded(volumes, present)[:, :dim]]
     more = dim - parts[0].shape[1]
-    if more > 0 and graph.edges:
-        matrix = SquaredFlows(graph)
-        left, squares = truncated_svd(
-            matrix, more, power_iterations=2, seed=seed, progress=progress
-        )
-        factors = left[:, squares > 0] * np.sqrt(squares[squares > 0])
-        parts.append(_bounded(factors.astype(np.float64), present))
+    if graph.edges:
+        counts = (more - more // 2, more // 2)
+        for number, (scales, count) in enumerate(zip(FACTORS, counts, strict=True)):
+            told = _part(progress, number, len(FACTORS))
+            factors = _factors(SquaredFlows(graph, scales), count, seed, told)
+            parts.append(_bounded(factors, present))
     scaled = [Section(part, present).with_variance(1.0).values for part in parts]
     return Section(np.hstack(scaled), present)
 
@@ -57,17 +59,18 @@ def movement_view(
 class SquaredFlows:
     """The sum over scales of squared flow matrices, each scaled to unit size.
 
-    Its eigenvectors are the left singular vectors of log(1 + flows), the square root of
-    flows and the flows set side by side, flows within a token on the diagonal.
+    Its eigenvectors are the left singular vectors of the flows on each scale set side
+    by side, flows within a token on the diagonal.
 
     Args:
         graph: the mobility graph, with at least one edge.
+        scales: keys of :data:`SCALES`.
     """
 
-    def __init__(self, graph: MobilityGraph) -> None:
+    def __init__(self, graph: MobilityGraph, scales: Sequence[str]) -> None:
         self.graph = graph
         self.within = np.asarray(graph.within, np.float64)
-        self.size = {name: self._squared_size(name) for name in SCALES}
+        self.size = {name: self._squared_size(name) for name in scales}
 
     def __len__(self) -> int:
         return len(self.graph)
@@ -77,9 +80,10 @@ class SquaredFlows:
     ) -> Float32[np.ndarray, "tokens columns"]:
         """Multiply it by a dense matrix, streaming the graph twice for each scale."""
         total = np.zeros(x.shape, np.float32)
-        for number, name in enumerate(SCALES):
-            once = self._times(name, x, _part(progress, 2 * number))
-            twice = self._times(name, once, _part(progress, 2 * number + 1))
+        passes = 2 * len(self.size)
+        for number, name in enumerate(self.size):
+            once = self._times(name, x, _part(progress, 2 * number, passes))
+            twice = self._times(name, once, _part(progress, 2 * number + 1, passes))
             total += twice / np.float32(self.size[name])
         return total
 
@@ -118,10 +122,21 @@ def _volumes(
     return np.column_stack([np.zeros((len(graph), 0)), *logs]), present
 
 
-def _part(progress: Progress, done: int) -> Progress:
-    """Tell how far one of the passes over the graph has brought the whole."""
-    passes = 2 * len(SCALES)
-    return lambda edges, total: progress(done * total + edges, passes * total)
+def _factors(
+    matrix: SquaredFlows, count: int, seed: int, progress: Progress
+) -> Float[np.ndarray, "tokens factors"]:
+    """Give left singular vectors times singular values, those above zero."""
+    if not count:
+        return np.zeros((len(matrix), 0))
+    left, squares = truncated_svd(
+        matrix, count, power_iterations=2, seed=seed, progress=progress
+    )
+    return (left[:, squares > 0] * np.sqrt(squares[squares > 0])).astype(np.float64)
+
+
+def _part(progress: Progress, number: int, parts: int) -> Progress:
+    """Tell how far one of some equal parts has brought the whole."""
+    return lambda done, total: progress(number * total + done, parts * total)
 
 
 def _bounded(
