@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -103,6 +105,15 @@ def test_a_changed_file_repeats_what_depends_on_it(copy, file, stages):
 )
 def test_a_changed_setting_repeats_what_depends_on_it(copy, changes, stages):
     assert go_on(copy, **changes) == stages
+
+
+def test_a_stage_that_works_in_another_way_is_repeated(copy, monkeypatch):
+    newer = tuple(
+        replace(stage, revision=stage.revision + (stage.name == "embed"))
+        for stage in STAGES
+    )
+    monkeypatch.setattr(sys.modules["mora.pipeline.run"], "STAGES", newer)
+    assert go_on(copy) == ["embed", "evaluate", "map"]
 
 
 @pytest.mark.parametrize("product", PRODUCTS)

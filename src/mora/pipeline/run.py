@@ -147,7 +147,7 @@ def _plan(context: RunContext, stages: Sequence[Stage]) -> list[Job]:
         marks[stage.name] = fingerprint(
             [
                 LAYOUT,
-                stage.name,
+                [stage.name, stage.revision] if stage.revision else stage.name,
                 _of_the_result(settings, stage.ignores),
                 inputs,
                 before,

@@ -67,6 +67,8 @@ class Stage:
         shared: all processes of a run do its work together; others are the first's.
         ignores: settings within its sections that its result does not depend on; ``*``
             stands for any name.
+        revision: of how it works. A stage that was done under another one is done
+            again, though its settings are the same.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Stage:
     check: Callable[[RunContext], None] | None = None
     shared: bool = False
     ignores: tuple[str, ...] = ()
+    revision: int = 0
 
 
 STAGES = (
@@ -96,7 +99,7 @@ STAGES = (
     Stage(
         "embed", "Embeddings", ("train",),
         ("name", "preset", "notes", "export"), run_embed,
-        ("embeddings.parquet",),
+        ("embeddings.parquet",), revision=1,
     ),
     Stage(
         "evaluate", "Evaluation", ("embed",), ("evaluation", "notes"),
