@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.labels import own_labels
 from benchmarks.measure import shared_data
 from mora.benchmark import compare_scores, evaluate
 from mora.config import RunConfig, load_config
@@ -94,13 +95,8 @@ def variants() -> list[Variant]:
 
 def settings_of(variant: Variant, seed: int, quick: bool) -> RunConfig:
     """Give the configuration of a run: its objectives, and labels of two tasks."""
-    labels = load_config(CONFIG).evaluation.labels[0].model_dump(mode="json")
-    two = {
-        key: {task: value[task] for task in TASKS if task in value}
-        for key, value in labels.items()
-        if key in ("values", "transform", "given_away", "domains", "descriptions")
-    }
-    scored = {"labels": [{**labels, **two, "declared": None}], "protocols": ["blocked"]}
+    labels = [own_labels(CONFIG, TASKS)]
+    scored = {"labels": labels, "protocols": ["blocked"]}
     changes: dict[str, Any] = {"seed": seed, "evaluation": scored, **variant.changes}
     if quick:
         changes["training"] = {"epochs": QUICK_EPOCHS}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.labels import own_labels
 from benchmarks.measure import shared_data
 from mora.config import load_config
 from mora.experiments import make_experiment, run_experiment
@@ -27,6 +28,8 @@ JOBS = 2
 COORDINATES = ["lonlat", "harmonics", "space2vec", "sphere2vec", "nerf", "siren"]
 MOVEMENT = ["line", "volume", "line+volume", "flow_svd", "random_walk"]
 TRAINED = ["hrep", "recp", "refound"]
+# A label of each kind for what takes a minute a fit.
+FEW_LABELS = ("bachelors", "home_value", "commute_time")
 LARGEST = ["w/o CLIP", "demographics as anchor", "imagery as anchor", "poi as anchor"]
 
 Step = Callable[[Path], None]
@@ -134,8 +137,7 @@ def _comparison_level4(output: Path) -> None:
 
 @step("scaling")
 def _scaling(output: Path) -> None:
-    cells = load_config(LEVEL4).evaluation.labels[0].model_dump(mode="json")
-    own = {"evaluation": {"labels": [{**cells, "declared": None}]}}
+    own = {"evaluation": {"labels": [own_labels(LEVEL4)]}}
     experiment("scaling", LEVEL5, output, seeds=3, changes=own)
 
 
@@ -151,8 +153,7 @@ def _manhattan(output: Path) -> None:
 
 @step("largest")
 def _largest(output: Path) -> None:
-    cells = load_config(LEVEL4).evaluation.labels[0].model_dump(mode="json")
-    own = {"evaluation": {"labels": [{**cells, "declared": None}]}}
+    own = {"evaluation": {"labels": [own_labels(LEVEL4)]}}
     name = "ablation-level5"
     experiment(
         "ablation", LEVEL5, output, seeds=3, variants=LARGEST, called=name, changes=own
@@ -209,6 +210,13 @@ def _regions(output: Path) -> None:
     )
 
 
+@step("tuned")
+def _tuned(output: Path) -> None:
+    """Four settings of each baseline that is quick to make, chosen on training rows."""
+    names = [*COORDINATES, *MOVEMENT]
+    comparison(LEVEL4, output, "tuned", baselines=names, tune=True, readouts="ridge")
+
+
 @step("paper-protocol")
 def _paper_protocol(output: Path) -> None:
     """Last, for it takes longest: 1000 trees, all columns, 255 bins, ten splits."""
@@ -216,6 +224,7 @@ def _paper_protocol(output: Path) -> None:
         LEVEL4,
         output,
         "paper-protocol",
+        labels=[own_labels(LEVEL4, FEW_LABELS)],
         baselines=["line", "raw", "geoclip"],
         protocols=["random"],
         splits=10,
