@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.fused_study import HOME
+from benchmarks.fused_study import STEPS as PARTS
 from benchmarks.labels import own_labels
 from benchmarks.measure import shared_data
 from mora.config import load_config
@@ -28,8 +30,8 @@ JOBS = 2
 COORDINATES = ["lonlat", "harmonics", "space2vec", "sphere2vec", "nerf", "siren"]
 MOVEMENT = ["line", "volume", "line+volume", "flow_svd", "random_walk"]
 TRAINED = ["hrep", "recp", "refound"]
-# A label of each kind for what takes a minute a fit.
-FEW_LABELS = ("bachelors", "home_value", "commute_time")
+# A social and an economic label for what takes a minute a fit.
+TWO_LABELS = ("bachelors", "home_value")
 LARGEST = ["w/o CLIP", "demographics as anchor", "imagery as anchor", "poi as anchor"]
 
 Step = Callable[[Path], None]
@@ -96,9 +98,11 @@ def experiment(
 
 
 def comparison(config: str, output: Path, called: str, **changes: Any) -> None:
-    """Score a run's aligned vectors beside baselines and copy the report."""
+    """Score a run's aligned vectors, the fused ones, and baselines; copy the report."""
     paper = load_config(config, {"export": {"kind": "anchor"}})
-    found = benchmark_run(paper, changes=changes, display=Terminal())
+    fused = HOME / f"{paper.name}-seed0" / "embeddings.parquet"  # of the step "fused"
+    beside = {"mora, fused": fused} if fused.exists() else {}
+    found = benchmark_run(paper, vectors=beside, changes=changes, display=Terminal())
     _, report, scores = found.write()
     shutil.copyfile(report, output / f"{called}.md")
     shutil.copyfile(scores, output / f"{called}.csv")
@@ -106,8 +110,6 @@ def comparison(config: str, output: Path, called: str, **changes: Any) -> None:
 
 @step("fused")
 def _fused(output: Path) -> None:
-    from benchmarks.fused_study import STEPS as PARTS
-
     for part in PARTS.values():
         part(5, output)
 
@@ -224,7 +226,7 @@ def _paper_protocol(output: Path) -> None:
         LEVEL4,
         output,
         "paper-protocol",
-        labels=[own_labels(LEVEL4, FEW_LABELS)],
+        labels=[own_labels(LEVEL4, TWO_LABELS)],
         baselines=["line", "raw", "geoclip"],
         protocols=["random"],
         splits=10,
