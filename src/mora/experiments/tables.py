@@ -44,7 +44,8 @@ def to_markdown(outcome: Outcome) -> str:
     """Write one table for each kind of unit, with what must be known to read them."""
     experiment = outcome.experiment
     said = outcome.to_json()
-    parts = [f"### {experiment.title}", f"After {experiment.source}. {_how(outcome)}"]
+    source = experiment.source[0].upper() + experiment.source[1:]
+    parts = [f"### {experiment.title}", f"{source}. {_how(outcome)}"]
     for unit in outcome.units():
         parts += [f"**Labels of {UNITS[unit]}**, R2", _table(outcome, unit)]
     if experiment.by_validation:
