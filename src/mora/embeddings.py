@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from jaxtyping import Float, Float32
 
 from mora.errors import MissingFileError, MoraError, NoGeometryError
 from mora.geometry import cover_with_cells, polygon_areas_km2
+from mora.likeness import Likeness, likeness_of
 from mora.nearest import most_similar, unit_rows
 from mora.personal import require_not_personal
 from mora.tokens import GridTokens, H3Tokens, Tokens, tokens_from_table
@@ -50,6 +52,15 @@ class Embeddings:
     def dim(self) -> int:
         """Give the width of the vectors."""
         return self.vectors.shape[1]
+
+    @cached_property
+    def likeness(self) -> Likeness:
+        """Tell how the vectors are compared: each kind of section counts the same."""
+        return likeness_of(self.vectors, self.provenance.get("sections", {}))
+
+    def comparable(self) -> Float32[np.ndarray, "tokens dim"]:
+        """Give the vectors in the form that cosines are taken of."""
+        return self.likeness.of(self.vectors)
 
     def to_pandas(self) -> pd.DataFrame:
         """Give a frame with one row a place, named by its id, and columns e000, ..."""
@@ -131,13 +142,13 @@ class Embeddings:
             k: how many, >= 1; at most the number of places are found.
 
         Returns:
-            Tokens ``(n, k)``, the most similar first, and their cosine similarities;
-            a place is its own nearest.
+            Tokens ``(n, k)``, the most similar first, and the cosines of what
+            :attr:`likeness` makes of the vectors; a place is its own nearest.
 
         Raises:
             MoraError: if ``k`` is below 1.
         """
-        return most_similar(unit_rows(self.vectors), queries, k)
+        return most_similar(unit_rows(self.comparable()), self.likeness.of(queries), k)
 
     def write(self, path: Path | str) -> None:
         """Write GeoParquet: id, cell, geometry (WKB), population, embedding.

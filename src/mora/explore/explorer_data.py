@@ -155,7 +155,7 @@ def _write_run(
     seed: int,
 ) -> dict[str, Any]:
     """Write the files of a run; give what ``meta.json`` says of them."""
-    tokens, vectors = run.embeddings.tokens, run.embeddings.vectors
+    tokens, vectors = run.embeddings.tokens, run.embeddings.comparable()
     bytes_, scale = rounded(vectors)
     return {
         "format": FORMAT,
@@ -225,7 +225,7 @@ def _write_groups(
     files: _Files, run: ExplorerRun, count: int, seed: int
 ) -> dict[str, Any]:
     """Write the groups of like places, their colours and what they stand out by."""
-    group = vector_groups(run.embeddings.vectors, count, seed)
+    group = vector_groups(run.embeddings.comparable(), count, seed)
     telling: Mapping[str, np.ndarray] = {
         name: column.values
         for name, column in run.columns.items()

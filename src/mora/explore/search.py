@@ -65,7 +65,8 @@ class PlaceSearch:
                 f"{examples(names)}); expected numbers. Leave these places out."
             )
         self.tokens: Tokens = embeddings.tokens
-        self._unit = unit_rows(embeddings.vectors)
+        self._likeness = embeddings.likeness
+        self._unit = unit_rows(embeddings.comparable())
         self._words = words
         self._aligned = self._unit
         if words is not None and words.places is not None:
@@ -88,6 +89,8 @@ class PlaceSearch:
     ) -> Found:
         """Find the places whose vectors are the most similar, by cosine, exactly.
 
+        Each kind of section of the vectors counts the same (:mod:`mora.likeness`).
+
         Args:
             query: a vector, or the id of a place, which is then not among the answers.
             k: how many, >= 1; fewer are found where there are fewer.
@@ -104,7 +107,9 @@ class PlaceSearch:
             MoraError: if ``k`` is below 1 or the vector is none of this space.
         """
         if isinstance(query, np.ndarray):
-            return self._search(query, k, within, np.empty(0, np.int64))
+            _require_of_width(query, self.dim)
+            like = self._likeness.of(query[None])[0]
+            return self._search(like, k, within, np.empty(0, np.int64))
         return self.combined([query], k=k, within=within)
 
     def combined(

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from mora.embeddings import read_embeddings
 from mora.errors import MissingColumnError, NoGeometryError
 from mora.explore.map import write_map
 from mora.pipeline.folder import read_json
 from mora.pipeline.inputs import RunContext
 from mora.pipeline.mobility import Mobility, read_mobility
-from mora.pipeline.models import run_vectors
 from mora.pipeline.rows import read_numbers, token_of_rows
 from mora.pipeline.tasks import named_labels, token_labels
 from mora.tokens import Tokens
@@ -24,7 +24,7 @@ def check_map(context: RunContext) -> None:
 def run_map(context: RunContext, _folder: Path) -> dict[str, Any]:
     """Draw the map, ``map.html`` in the run's folder."""
     mobility = read_mobility(context.folder / "graph")
-    vectors = run_vectors(context)
+    embeddings = read_embeddings(context.folder / "embeddings.parquet")
     path = context.folder / "map.html"
     try:
         mobility.tokens.polygons()
@@ -35,7 +35,7 @@ def run_map(context: RunContext, _folder: Path) -> dict[str, Any]:
     write_map(
         path,
         mobility.tokens,
-        vectors,
+        embeddings.comparable(),
         title=context.config.name,
         notes=context.config.notes,
         layers=_layers(context, mobility),
