@@ -187,8 +187,9 @@ def missing(seeds: int, output: Path) -> None:
     models["raw"] = find_baseline("raw")(data.given)
     found = score(data, models, ["blocked"], ("lightgbm",))
     title = "Half of the places lack one modality (level 4)"
-    note = "Each `mora` row is to be compared with the `raw` row of the same name."
-    write_table(output / "fused-missing.md", title, found, ("lightgbm",), note)
+    hidden = [f"half without {name}" for name in features]
+    pairs = tuple((f"mora, {half}", f"raw, {half}") for half in hidden)
+    write_table(output / "fused-missing.md", title, found, ("lightgbm",), pairs=pairs)
 
 
 def left_out(seeds: int, output: Path) -> None:

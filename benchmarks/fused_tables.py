@@ -28,6 +28,7 @@ def write_table(
     note: str = "",
     *,
     paired: bool = False,
+    pairs: tuple[tuple[str, str], ...] = (),
 ) -> None:
     """Write mean R2 of every model, and how far the first is ahead of each.
 
@@ -38,6 +39,7 @@ def write_table(
         readouts: which to show.
         note: said below.
         paired: seed number n is scored on split number n alone.
+        pairs: models to be compared with each other, the first protocol alone.
     """
     tasks = list(report.scores)
     lines = [f"# {title}", ""]
@@ -49,6 +51,8 @@ def write_table(
         "the first model is ahead on the same splits, with its standard error (Nadeau",
         "and Bengio 2003).",
     ]
+    if pairs:
+        lines += ["", *_pairs(report, readouts[0], pairs)]
     if note:
         lines += ["", note]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -85,6 +89,25 @@ def _one_table(
         row = [shown, str(dims.get(name, "")), *cells, mean, ahead]
         lines.append(f"| {' | '.join(row)} |")
     return [*lines, ""]
+
+
+def _pairs(
+    report: Report, readout: str, pairs: tuple[tuple[str, str], ...]
+) -> list[str]:
+    """Say how far the first of each pair is ahead of the second."""
+    protocol = report.protocols[0]
+    models = by_model(report, readout, protocol)
+    ratio = float(
+        np.mean([of_task[protocol] for of_task in report.test_ratio.values()])
+    )
+    lines = []
+    for one, other in pairs:
+        sides = (models[name].mean(axis=0) for name in (one, other))
+        found = compare_scores(*sides, ratio)
+        lines.append(
+            f"- {one} - {other}: {found.difference:+.3f} ± {found.standard_error:.3f}"
+        )
+    return lines
 
 
 def _own_split(scores: np.ndarray, splits: int) -> np.ndarray:
