@@ -30,8 +30,8 @@ JOBS = 2
 COORDINATES = ["lonlat", "harmonics", "space2vec", "sphere2vec", "nerf", "siren"]
 MOVEMENT = ["line", "volume", "line+volume", "flow_svd", "random_walk"]
 TRAINED = ["hrep", "recp", "refound"]
-# A social and an economic label for what takes a minute a fit.
-TWO_LABELS = ("bachelors", "home_value")
+# For what takes a minute a fit.
+ONE_LABEL = ("home_value",)
 LARGEST = ["w/o CLIP", "demographics as anchor", "imagery as anchor", "poi as anchor"]
 
 Step = Callable[[Path], None]
@@ -226,7 +226,7 @@ def _paper_protocol(output: Path) -> None:
         LEVEL4,
         output,
         "paper-protocol",
-        labels=[own_labels(LEVEL4, TWO_LABELS)],
+        labels=[own_labels(LEVEL4, ONE_LABEL)],
         baselines=["line", "raw", "geoclip"],
         protocols=["random"],
         splits=10,
