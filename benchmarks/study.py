@@ -30,8 +30,8 @@ JOBS = 2
 COORDINATES = ["lonlat", "harmonics", "space2vec", "sphere2vec", "nerf", "siren"]
 MOVEMENT = ["line", "volume", "line+volume", "flow_svd", "random_walk"]
 TRAINED = ["hrep", "recp", "refound"]
-# For what takes a minute a fit.
-ONE_LABEL = ("home_value",)
+# An economic and a social label for what takes up to a minute a fit.
+TWO_LABELS = ("home_value", "bachelors")
 LARGEST = ["w/o CLIP", "demographics as anchor", "imagery as anchor", "poi as anchor"]
 
 Step = Callable[[Path], None]
@@ -226,7 +226,7 @@ def _paper_protocol(output: Path) -> None:
         LEVEL4,
         output,
         "paper-protocol",
-        labels=[own_labels(LEVEL4, ONE_LABEL)],
+        labels=[own_labels(LEVEL4, TWO_LABELS)],
         baselines=["line", "raw", "geoclip"],
         protocols=["random"],
         splits=10,
