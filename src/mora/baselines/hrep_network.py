@@ -73,7 +73,7 @@ class RegionNetwork(nn.Module):
     ) -> tuple[Float[Tensor, "relations tokens dim"], Float[Tensor, "relations dim"]]:
         """Pass the vectors of each relation along its own graph; weights are shared."""
         vectors = self.start.expand(len(RELATIONS), -1, -1)
-        relations = self.relations
+        relations, passed = self.relations, vectors
         for layer, convolution in enumerate(self.convolutions):
             weighted = (vectors * relations[:, None]) @ convolution.weight.T
             passed = (operator @ weighted.flatten(0, 1)).view(vectors.shape)

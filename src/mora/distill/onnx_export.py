@@ -213,6 +213,7 @@ def _export(network: nn.Module, input_dtype: str) -> Any:
             verbose=False,
             custom_translation_table={torch.ops.aten.deg2rad.default: _deg2rad},
         )
+    assert program is not None  # only with the older exporter
     return program.model_proto
 
 

@@ -203,7 +203,7 @@ class PlaceSearch:
     ) -> Found:
         if self._graph is not None and within is None:
             _require_of_width(query, self.dim)
-            return self._search_graph(query, k, leave_out)
+            return self._search_graph(self._graph, query, k, leave_out)
         allowed = self._allowed(within)
         allowed[leave_out] = False
         return self._scan(self._unit, query, k, allowed)
@@ -223,12 +223,16 @@ class PlaceSearch:
         return Found(rows[found[0]], cosines[0])
 
     def _search_graph(
-        self, query: Float[np.ndarray, " dim"], k: int, leave_out: np.ndarray
+        self,
+        graph: Any,
+        query: Float[np.ndarray, " dim"],
+        k: int,
+        leave_out: np.ndarray,
     ) -> Found:
         """Ask the graph for as many more as are left out."""
         unit = unit_rows(query[None].astype(np.float32))
         more = min(k + len(leave_out), len(self))
-        cosines, rows = self._graph.search(unit, more)
+        cosines, rows = graph.search(unit, more)
         kept = (rows[0] >= 0) & ~np.isin(rows[0], leave_out)
         return Found(rows[0][kept][:k], cosines[0][kept][:k])
 

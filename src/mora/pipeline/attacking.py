@@ -147,6 +147,7 @@ def learn_again(
             found = run(
                 context.config, tables={TABLE: frame}, folder=folder, until="embed"
             )
+        assert found is not None  # a single process, up to embeddings
         row = found.tokens.find(names)
         return np.where(row[:, None] >= 0, found.vectors[row], np.nan)
 
