@@ -13,7 +13,16 @@ ROOT = Path(mora.__file__).parent
 # The order in which data flows through the package: imports go only downwards.
 ORDER = [
     *["errors", "personal", "kernels", "memory", "progress", "config", "geometry"],
-    *["harmonics", "nearest", "tables", "tokens", "sources", "graph", "line"],
+    *[
+        "harmonics",
+        "nearest",
+        "likeness",
+        "tables",
+        "tokens",
+        "sources",
+        "graph",
+        "line",
+    ],
     *[
         "modalities",
         "fusion",
