@@ -26,7 +26,7 @@ wheel: web $(VENV)/.dev ## dist/*.whl, with the explorer's page inside
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check build
 	$(BIN)/python -m build --wheel
 
-study: $(VENV)/.all ## every table of docs/results.md, about three hours, can be stopped
+study: $(VENV)/.all ## every table of docs/results.md, some hours, can be stopped
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.study # small models: threads only wait
 
 bench: $(VENV)/.all ## every ratio against its peer, an hour; writes benchmarks/RESULTS.md

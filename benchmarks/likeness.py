@@ -4,7 +4,7 @@ A place's label is guessed from the ten places most like it by cosine, of those 
 its own squares of one degree (five blocked splits; development labels, on which the
 vectors were chosen). Beside the fused vectors with every kind of section counting the
 same (:mod:`mora.likeness`): the same vectors as they are, the aligned ones, and all
-features standardised. Reads the runs of ``benchmarks.fused_study sections``.
+features standardised. Trains what ``benchmarks.fused_study`` has not trained yet.
 """
 
 import argparse
@@ -13,7 +13,8 @@ import numpy as np
 from sklearn.metrics import r2_score
 from sklearn.neighbors import KNeighborsRegressor
 
-from benchmarks.fused_study import HOME, Data, open_data
+from benchmarks.fused_study import HOME, Data, open_data, seeds_of
+from benchmarks.measure import shared_data
 from mora.benchmark.splits import blocked_splits
 from mora.embeddings import read_embeddings
 from mora.nearest import unit_rows
@@ -25,9 +26,12 @@ def main() -> None:
     """Print the mean R2 of each way to compare places."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--config", default="us_commute_level4", help="of configs/")
-    parser.add_argument("--seeds", type=int, default=5, help="runs that are read")
+    parser.add_argument("--seeds", type=int, default=5, help="runs, at least 2")
     given = parser.parse_args()
+    if shared_data("us_commute") is None:
+        raise SystemExit("no data set us_commute; set MORA_SHARED to its folder.")
     data = open_data(given.config, development=True)
+    seeds_of(data, given.seeds)
     found: dict[str, list[float]] = {}
     for seed in range(given.seeds):
         for name, vectors in ways(data, seed).items():

@@ -13,25 +13,9 @@ ROOT = Path(mora.__file__).parent
 # The order in which data flows through the package: imports go only downwards.
 ORDER = [
     *["errors", "personal", "kernels", "memory", "progress", "config", "geometry"],
-    *[
-        "harmonics",
-        "nearest",
-        "likeness",
-        "tables",
-        "tokens",
-        "sources",
-        "graph",
-        "line",
-    ],
-    *[
-        "modalities",
-        "fusion",
-        "training",
-        "encoder",
-        "embeddings",
-        "distill",
-        "baselines",
-    ],
+    *["harmonics", "nearest", "likeness", "tables", "tokens", "sources", "graph"],
+    *["line", "modalities", "fusion", "training", "encoder", "embeddings"],
+    *["distill", "baselines"],
     *["benchmark", "trajectories", "explore", "publish", "serve", "pipeline"],
     *["experiments", "cli"],
 ]

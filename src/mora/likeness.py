@@ -16,12 +16,12 @@ class Likeness:
         scale: what each column is then multiplied by.
     """
 
-    middle: Float[np.ndarray, " dim"]
-    scale: Float[np.ndarray, " dim"]
+    middle: Float32[np.ndarray, " dim"]
+    scale: Float32[np.ndarray, " dim"]
 
     def of(self, vectors: Float[np.ndarray, "n dim"]) -> Float32[np.ndarray, "n dim"]:
         """Give vectors in the form that cosines are taken of."""
-        return ((vectors - self.middle) * self.scale).astype(np.float32)
+        return ((vectors - self.middle) * self.scale).astype(np.float32, copy=False)
 
 
 def likeness_of(
@@ -53,4 +53,4 @@ def likeness_of(
         for columns in kinds.values():
             total = variance[columns].sum()
             scale[columns] = 1 / np.sqrt(total) if total > 0 else 0.0
-    return Likeness(middle, scale)
+    return Likeness(middle.astype(np.float32), scale.astype(np.float32))

@@ -202,7 +202,6 @@ class PlaceSearch:
         leave_out: Int[np.ndarray, " n"],
     ) -> Found:
         if self._graph is not None and within is None:
-            _require_of_width(query, self.dim)
             return self._search_graph(self._graph, query, k, leave_out)
         allowed = self._allowed(within)
         allowed[leave_out] = False

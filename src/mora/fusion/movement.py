@@ -49,9 +49,10 @@ def movement_view(
     if graph.edges:
         counts = (more - more // 2, more // 2)
         for number, (scales, count) in enumerate(zip(FACTORS, counts, strict=True)):
-            told = _part(progress, number, len(FACTORS))
-            factors = _factors(SquaredFlows(graph, scales), count, seed, told)
-            parts.append(_bounded(factors, present))
+            if count:
+                told = _part(progress, number, len(FACTORS))
+                factors = _factors(SquaredFlows(graph, scales), count, seed, told)
+                parts.append(_bounded(factors, present))
     scaled = [Section(part, present).with_variance(1.0).values for part in parts]
     return Section(np.hstack(scaled), present)
 
@@ -126,8 +127,6 @@ def _factors(
     matrix: SquaredFlows, count: int, seed: int, progress: Progress
 ) -> Float[np.ndarray, "tokens factors"]:
     """Give left singular vectors times singular values, those above zero."""
-    if not count:
-        return np.zeros((len(matrix), 0))
     left, squares = truncated_svd(
         matrix, count, power_iterations=2, seed=seed, progress=progress
     )

@@ -1,5 +1,6 @@
 """What every objective is and is made of, and the registry of them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -30,7 +31,7 @@ class Material:
     graph: MobilityGraph | None = None
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """A loss of the embeddings of a batch.
 
     Args:
@@ -41,9 +42,9 @@ class Objective(nn.Module):
         super().__init__()
         self.weight = weight
 
+    @abstractmethod
     def forward(self, views: Views) -> Float[Tensor, ""]:
         """Give the loss of a batch; 0 where it says nothing on its tokens."""
-        raise NotImplementedError
 
     def random(self, views: Views) -> np.random.Generator:
         """Give the random numbers of a step, the same in all processes.
