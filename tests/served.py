@@ -49,7 +49,8 @@ def with_words(places=37):
         [f"name {i}" for i in range(8)],
         {"encoder": encoder.name},
     )
-    return WordSearch(encoder, features, lambda rows: rows[:, :4])
+    busy = np.arange(places, dtype=np.float64)
+    return WordSearch(encoder, features, lambda rows: rows[:, :4], movement=busy)
 
 
 def ask(app, method, path, host="127.0.0.1", **request):

@@ -17,6 +17,7 @@ from tests.small_run import (
 
 from mora.distill import CoordinateEncoder
 from mora.embeddings import read_embeddings
+from mora.explore.word_ranking import MOVEMENT_WEIGHT
 from mora.pipeline import run
 
 needs_onnx = pytest.mark.skipif(
@@ -163,6 +164,18 @@ def test_search_in_words(mora, finished):
     status, out, err = mora("search", finished, "bakery", "-k", 2, "--json")
     assert (status, err) == (0, "")
     assert len(json.loads(out)) == 2
+
+
+def test_search_in_words_can_weigh_how_busy_a_place_is(mora, finished):
+    def scores(*options):
+        out = mora("search", finished, "bakery", "-k", 5, "--json", *options)[1]
+        return [row["score"] for row in json.loads(out)]
+
+    assert scores() == scores("--movement", MOVEMENT_WEIGHT)
+    assert scores() != scores("--movement", 0)
+    status, _, err = mora("search", finished, "bakery", "--movement", -1)
+    assert status == 2
+    assert "greater than or equal to 0" in err
 
 
 def test_a_run_says_what_it_was_told(finished):

@@ -48,7 +48,7 @@ def dense(embeddings, query):
 def test_cosines_by_hand():
     found = PlaceSearch(of_four()).nearest(np.array([0.0, 5.0]), 4)
     np.testing.assert_array_equal(found.tokens, [0, 2, 1, 3])
-    np.testing.assert_allclose(found.cosines, [1, np.sqrt(0.5), 0, -1], atol=1e-7)
+    np.testing.assert_allclose(found.scores, [1, np.sqrt(0.5), 0, -1], atol=1e-7)
 
 
 @pytest.mark.parametrize("k", [1, 7, 61, 100])
@@ -57,7 +57,7 @@ def test_nearest_are_those_of_a_dense_search(k):
     order, cosine = dense(embeddings, query)
     found = PlaceSearch(embeddings).nearest(query, k)
     assert found.tokens.tolist() == order[:k]
-    np.testing.assert_allclose(found.cosines, [cosine[r] for r in order[:k]], atol=1e-6)
+    np.testing.assert_allclose(found.scores, [cosine[r] for r in order[:k]], atol=1e-6)
 
 
 @pytest.mark.parametrize(("queries", "places"), [(1, 1), (2, 7), (3, 60)])
@@ -96,7 +96,7 @@ def test_length_of_the_query_does_not_matter():
 def test_a_query_of_zeros_is_equally_far_from_all():
     found = PlaceSearch(of_four()).nearest(np.zeros(2), 3)
     assert found.tokens.tolist() == [0, 1, 2]
-    assert found.cosines.tolist() == [0, 0, 0]
+    assert found.scores.tolist() == [0, 0, 0]
 
 
 def test_zero_rows_stay_zero():
@@ -126,7 +126,7 @@ def test_arithmetic_by_hand():
     # a + b points between the two, where c is.
     found = index.combined(["a", "b"])
     assert names(index, found) == ["c", "d"]
-    np.testing.assert_allclose(found.cosines, [1, -np.sqrt(0.5)], atol=1e-6)
+    np.testing.assert_allclose(found.scores, [1, -np.sqrt(0.5)], atol=1e-6)
     # c - a leaves (0.71, -0.29): east, and then south.
     assert names(index, index.combined(["c"], ["a"])) == ["b", "d"]
 
@@ -141,7 +141,7 @@ def test_sets_count_by_their_mean_and_by_direction_alone():
         (PlaceSearch(embeddings), ["a", "b", "a", "b"]),
     ]:
         same = index.combined(plus, ["d"])
-        np.testing.assert_allclose(first.cosines, same.cosines, atol=1e-6)
+        np.testing.assert_allclose(first.scores, same.scores, atol=1e-6)
 
 
 def test_no_place_to_be_like_is_refused():
@@ -246,7 +246,7 @@ def test_the_graph_finds_most_of_the_nearest():
     first, second = (search.nearest(place, 10) for search in (exact, graph))
     assert len(set(first.tokens) & set(second.tokens)) >= 9
     assert embeddings.tokens.find([place])[0] not in second.tokens
-    np.testing.assert_allclose(second.cosines, np.sort(second.cosines)[::-1])
+    np.testing.assert_allclose(second.scores, np.sort(second.scores)[::-1])
     area = bounding_box(-180, -90, 180, 90)
     within = graph.nearest(place, 10, area)  # exact
     np.testing.assert_array_equal(within.tokens, exact.nearest(place, 10, area).tokens)

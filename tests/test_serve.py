@@ -95,7 +95,7 @@ def test_similar_places_are_those_of_the_index():
     found = PlaceSearch(PARIS).nearest(NAMES[3], 4)
     assert [p["row"] for p in said] == found.tokens.tolist()
     assert [p["token"] for p in said] == [NAMES[row] for row in found.tokens]
-    np.testing.assert_allclose([p["cosine"] for p in said], found.cosines, rtol=1e-6)
+    np.testing.assert_allclose([p["score"] for p in said], found.scores, rtol=1e-6)
     middle = PARIS.tokens.centroids()[found.tokens[0]]
     np.testing.assert_allclose([said[0]["lon"], said[0]["lat"]], middle)
 
@@ -125,7 +125,7 @@ def test_places_that_are_nowhere_have_no_coordinates():
         "row": 2,
         "lon": None,
         "lat": None,
-        "cosine": pytest.approx(np.sqrt(0.5)),
+        "score": pytest.approx(np.sqrt(0.5)),
         "text_match": None,
     }
     said = post("/similar", app, plus=["a"], within={"polygon": SQUARE})
@@ -145,6 +145,21 @@ def test_search_ranks_by_what_was_learned_and_tells_what_the_texts_say():
     assert match[0] is None
     assert match[2] == pytest.approx(1, abs=1e-5)
     assert match[1] < 0.9
+
+
+def test_search_can_weigh_how_busy_a_place_is():
+    words = with_words()
+    app = make_app(PARIS, words=words)
+
+    def rows(**weight):
+        said = post("/search", app, text="bakery", k=37, **weight).json()["places"]
+        return [p["row"] for p in said]
+
+    assert rows() == rows(movement=0.5)
+    assert rows(movement=1000) == list(range(36, -1, -1))
+    assert rows(movement=0) != rows(movement=1000)
+    for other in (-1, 1001, "much"):
+        problem(post("/search", app, text="bakery", movement=other), 422)
 
 
 def test_without_words_search_says_so():

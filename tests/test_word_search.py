@@ -3,15 +3,19 @@ import json
 import h3
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from safetensors.torch import save_file
 from tests.small_run import settings, write_city
 
 from mora.embeddings import Embeddings, read_embeddings
 from mora.encoder.heads import make_head
-from mora.errors import MoraError, PersonalDataError, RunError
+from mora.errors import GraphError, MoraError, PersonalDataError, RunError
 from mora.explore.search import PlaceSearch
-from mora.explore.words import EVERYDAY, WordSearch, has_words, read_word_search
+from mora.explore.word_ranking import MOVEMENT_WEIGHT, score_words
+from mora.explore.word_reading import has_words, read_word_search
+from mora.explore.words import EVERYDAY, PROMPTS, WordSearch
+from mora.graph.storage import MobilityGraph
 from mora.modalities import Features
 from mora.modalities.text import HashingEncoder
 from mora.personal import mark_personal
@@ -66,7 +70,15 @@ def write_run(folder, *, kind="linear", standardise=True, align=True, seed=0):
     vectors = rng.normal(size=(len(tokens), 5)).astype(np.float32)
     np.save(folder / "train" / "vectors.npy", vectors)
     Embeddings(tokens, vectors).write(folder / "embeddings.parquet")
+    write_graph(folder / "graph" / "edges", len(tokens))
     return features, head
+
+
+def write_graph(folder, tokens):
+    """Write a ring of trips, of weights 1, 2, 3 and so on."""
+    first = np.arange(tokens)
+    trips = sp.coo_array((first + 1.0, (first, (first + 1) % tokens)))
+    MobilityGraph.from_matrix(trips).write(folder)
 
 
 def test_a_text_is_standardised_as_the_places_were():
@@ -172,9 +184,10 @@ def test_words_rank_the_places(tmp_path):
         np.random.default_rng(3).normal(size=(19, 5)).astype(np.float32),
     )
     index = PlaceSearch(embeddings, words)
+    scores = score_words(words, unit(words.places), "place aaaaa")
     found = index.words("place aaaaa", 4)
-    by_vector = index.aligned(words.query("place aaaaa"), 4)
-    np.testing.assert_array_equal(found.tokens, by_vector.tokens)
+    np.testing.assert_array_equal(found.tokens, np.argsort(-scores)[:4])
+    np.testing.assert_allclose(found.scores, np.sort(scores)[::-1][:4])
     match = index.text_match("place aaaaa")
     same = features.present & (np.arange(19) % 3 == 0)
     np.testing.assert_allclose(match[same], 1, atol=1e-5)
@@ -232,12 +245,91 @@ def test_texts_are_compared_with_the_aligned_vectors_not_with_the_exported(tmp_p
     tokens = read_embeddings(tmp_path / "embeddings.parquet").tokens
     exported = np.random.default_rng(1).normal(size=(len(tokens), 7))
     index = PlaceSearch(Embeddings(tokens, exported.astype(np.float32)), words)
-    found = index.words("aaaaa", k=len(tokens))
-    aligned = np.load(tmp_path / "train" / "vectors.npy")
-    unit = aligned / np.linalg.norm(aligned, axis=1, keepdims=True)
     query = words.query("aaaaa")
-    cosines = unit @ (query / np.linalg.norm(query))
+    found = index.aligned(query, k=len(tokens))
+    aligned = unit(np.load(tmp_path / "train" / "vectors.npy"))
+    cosines = aligned @ (query / np.linalg.norm(query))
     np.testing.assert_array_equal(found.tokens, np.argsort(-cosines, kind="stable"))
-    np.testing.assert_allclose(found.cosines, np.sort(cosines)[::-1], atol=1e-5)
+    np.testing.assert_allclose(found.scores, np.sort(cosines)[::-1], atol=1e-5)
+    scores = score_words(words, aligned, "aaaaa")
+    best = index.words("aaaaa", k=len(tokens))
+    np.testing.assert_array_equal(best.tokens, np.argsort(-scores, kind="stable"))
     with pytest.raises(MoraError, match=r"shape \(7,\); expected 5"):
         index.aligned(exported[0])
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def standard(values):
+    return (values - values.mean()) / values.std()
+
+
+def test_own_texts_are_compared_without_what_all_have_in_common(tmp_path):
+    features, _ = write_run(tmp_path)
+    encoder = HashingEncoder(COLUMNS)
+    words = read_word_search(tmp_path, encoder)
+    known = features.present
+    texts = unit(features.values[known].astype(np.float64))
+    away = unit(texts - texts.mean(axis=0))
+    said = unit(encoder.encode([p.format("aaaaa") for p in PROMPTS])).mean(axis=0)
+    got = words.own_texts(" aaaaa ")
+    np.testing.assert_allclose(
+        got[known], away @ said / np.linalg.norm(said), atol=1e-5
+    )
+    assert (got[~known] == 0).all()
+
+
+def test_places_of_one_text_tell_nothing_apart():
+    values = np.tile([1.0, 0.3, 0.2], (4, 1))
+    features = Features.from_values(
+        values, np.ones(4, bool), ["n 0", "n 1", "n 2"], {"encoder": "letters"}
+    )
+    assert (of_letters(features=features).own_texts("a") == 0).all()
+
+
+def test_the_score_by_hand(tmp_path):
+    write_run(tmp_path)
+    words = read_word_search(tmp_path, HashingEncoder(COLUMNS))
+    places = unit(words.places.astype(np.float64))
+    meaning = standard(places @ words.query("aaaaa"))
+    meaning += standard(words.own_texts("aaaaa"))
+    first = np.argsort(-meaning)[:1]  # a tenth of 19
+    away = unit(places - places.mean(axis=0))
+    meaning += standard(away @ away[first].mean(axis=0))
+    np.testing.assert_allclose(score_words(words, places, "aaaaa", 0), meaning)
+    busy = np.arange(1, 20) + np.roll(np.arange(1, 20), 1)  # trips to both neighbours
+    np.testing.assert_allclose(words.movement, busy)
+    for weight in (MOVEMENT_WEIGHT, 3):
+        expected = meaning + weight * standard(np.log1p(busy))
+        got = score_words(words, places, "aaaaa", weight)
+        np.testing.assert_allclose(got, expected, atol=1e-9)
+
+
+def test_busy_places_come_first_as_movement_counts_more(tmp_path):
+    write_run(tmp_path)
+    words = read_word_search(tmp_path, HashingEncoder(COLUMNS))
+    index = PlaceSearch(read_embeddings(tmp_path / "embeddings.parquet"), words)
+    found = index.words("aaaaa", 19, movement=1000).tokens
+    assert (np.diff(words.movement[found]) <= 0).all()
+    meaning = index.words("aaaaa", 19, movement=0).tokens
+    assert meaning.tolist() != found.tolist()
+    words.movement = None
+    assert index.words("aaaaa", 19, movement=9).tokens.tolist() == meaning.tolist()
+
+
+@pytest.mark.parametrize(("k", "movement"), [(0, 1), (3, -0.1), (3, np.nan)])
+def test_other_counts_and_weights_are_refused(tmp_path, k, movement):
+    write_run(tmp_path)
+    words = read_word_search(tmp_path, HashingEncoder(COLUMNS))
+    index = PlaceSearch(read_embeddings(tmp_path / "embeddings.parquet"), words)
+    with pytest.raises(MoraError, match="expected at least 1, and a weight of 0 or"):
+        index.words("aaaaa", k, movement=movement)
+
+
+def test_a_run_without_its_graph_is_refused(tmp_path):
+    write_run(tmp_path)
+    (tmp_path / "graph" / "edges" / "indptr.npy").unlink()
+    with pytest.raises(GraphError, match="Build the graph again"):
+        read_word_search(tmp_path, HashingEncoder(COLUMNS))

@@ -10,7 +10,7 @@ const FOUND = 12;
 const MEANING = "Similarity is the cosine of two vectors: 1 alike, 0 unrelated.";
 const indexes = new WeakMap();
 
-/** Give the places most like one: { similar: [{ place, cosine }], source, likeness }. */
+/** Give the places most like one: { similar: [{ place, score }], source, likeness }. */
 export async function findSimilar(run, place) {
   const likeness = await cosines(run, place); // the map can be coloured by it
   const here = {

@@ -22,8 +22,8 @@ export async function showPlace(run, view, { place, similar, source, partners },
   showInside(inside?.[place] ?? []);
   element("values").replaceChildren(...values);
   showPartners(run, partners, name, on);
-  element("similar").replaceChildren(...similar.map(({ place: other, cosine }) =>
-    placeButton(run, view, other, name(other), cosine.toFixed(2), on)));
+  element("similar").replaceChildren(...similar.map(({ place: other, score }) =>
+    placeButton(run, view, other, name(other), score.toFixed(2), on)));
   element("source").textContent = source;
   element("hint").hidden = true;
   element("chosen").hidden = false;

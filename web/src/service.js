@@ -1,6 +1,6 @@
 // What the Mora service answers, where the page is served by one.
 
-/** Give { similar(id, count), words(text, count) }: places as { place, cosine }, best first. */
+/** Give { similar(id, count), words(text, count) }: places as { place, score }, best first. */
 export function makeService(address) {
   const post = async (path, body) => {
     const response = await fetch(`${address}/${path}`, {
@@ -10,7 +10,7 @@ export function makeService(address) {
     });
     const said = await response.json().catch(() => ({}));
     if (!response.ok) throw new Error(said.error ?? `the service answers ${response.status}`);
-    return said.places.map(({ row, cosine }) => ({ place: row, cosine }));
+    return said.places.map(({ row, score }) => ({ place: row, score }));
   };
   return {
     similar: (id, count) => post("similar", { plus: [id], k: count }),

@@ -41,5 +41,5 @@ export function highest(values, count, except) {
     found.splice(slot, 0, place);
     if (found.length > count) found.pop();
   }
-  return found.map((place) => ({ place, cosine: values[place] }));
+  return found.map((place) => ({ place, score: values[place] }));
 }

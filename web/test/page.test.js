@@ -193,7 +193,7 @@ test("the service is asked where there is one", async () => {
   const answer = (path, body) => {
     if (path !== "/similar" && path !== "/search") return undefined;
     asked.push([path, body]);
-    return { places: [{ token: "x", row: 11, cosine: 0.75 }, { token: "y", row: 3, cosine: 0.5 }] };
+    return { places: [{ token: "x", row: 11, score: 0.75 }, { token: "y", row: 3, score: 0.5 }] };
   };
   await withPage(folder, async (page) => {
     await click(page, 0, 7);

@@ -89,12 +89,15 @@ def search_command(
     run: Run,
     text: Annotated[str, typer.Argument(help="What places are about, in words.")],
     count: Count = 10,
+    movement: Annotated[
+        float, typer.Option(min=0, help="Weight of how busy a place is; 0 for none.")
+    ] = 0.5,  # as PlaceSearch.words
     as_json: Json = False,
 ) -> None:
     """Search in words: rank the places that a text is about."""
     from mora.pipeline.searching import search_words
 
-    _show(search_words(run, text, count), as_json)
+    _show(search_words(run, text, count, movement), as_json)
 
 
 @app.command("similar")
@@ -167,4 +170,4 @@ def _show(found: list[dict[str, object]], as_json: bool) -> None:
         print_json(found)
         return
     for row in found:
-        typer.echo(f"{row['similarity']:.3f}  {row['place']}  {row['name']}")
+        typer.echo(f"{row['score']:.3f}  {row['place']}  {row['name']}")

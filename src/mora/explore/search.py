@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Float32, Int
 
 from mora.embeddings import Embeddings
 from mora.errors import MoraError, examples
+from mora.explore.word_ranking import MOVEMENT_WEIGHT, score_words
 from mora.explore.words import WordSearch
 from mora.nearest import most_similar, neighbour_graph, unit_rows
 from mora.tokens import Tokens
@@ -24,11 +25,12 @@ class Found:
 
     Attributes:
         tokens: their rows.
-        cosines: how similar each is to what was asked for, in -1..1.
+        scores: how well each fits what was asked for: cosines, -1..1, or of words the
+            sums of :func:`mora.explore.word_ranking.score_words`.
     """
 
     tokens: Int[np.ndarray, " found"]
-    cosines: Float[np.ndarray, " found"]
+    scores: Float[np.ndarray, " found"]
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -145,26 +147,47 @@ class PlaceSearch:
             query = query - self._unit[unlike].mean(axis=0)
         return self._search(query, k, within, np.concatenate([like, unlike]))
 
-    def words(self, text: str, k: int = 10, within: Within = None) -> Found:
-        """Find the places that a text is about, by what the run learned of texts.
+    def words(
+        self,
+        text: str,
+        k: int = 10,
+        within: Within = None,
+        movement: float | int = MOVEMENT_WEIGHT,
+    ) -> Found:
+        """Find the places that answer a text, by meaning and by how busy they are.
 
         Args:
             text: such as "airport".
             k: how many, >= 1.
             within: see :meth:`nearest`.
+            movement: weight of how busy a place is, >= 0; 0 for meaning alone.
+
+        Returns:
+            Places with their sums of standard scores
+            (:func:`mora.explore.word_ranking.score_words`) over all places.
 
         Raises:
-            MoraError: if the index was made without words, or the text is empty.
+            MoraError: if the index was made without words, the text is empty, ``k`` is
+                below 1 or ``movement`` below 0.
         """
-        return self.aligned(self._known_words().query(text), k, within)
+        words = self._known_words()
+        if k < 1 or not 0 <= movement < np.inf:
+            raise MoraError(
+                f"k is {k!r} and movement {movement!r}; expected at least 1, and a "
+                f"weight of 0 or more."
+            )
+        scores = score_words(words, self._aligned, text, movement)
+        rows = np.flatnonzero(self._allowed(within))
+        best = rows[np.argsort(-scores[rows], kind="stable")[:k]]
+        return Found(best, scores[best])
 
     def aligned(
         self, query: Float[np.ndarray, " dim"], k: int = 10, within: Within = None
     ) -> Found:
-        """Find places by a vector of the space that texts are aligned in.
+        """Find places by a vector of the space that texts are aligned in, alone.
 
         Args:
-            query: such as :meth:`mora.explore.words.WordSearch.embed` gives.
+            query: such as :meth:`mora.explore.words.WordSearch.query` gives.
             k: how many, >= 1.
             within: see :meth:`nearest`.
 

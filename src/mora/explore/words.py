@@ -1,22 +1,16 @@
-"""Search in words: texts brought into the space of the places by the run's own head."""
+"""What texts mean for the places of a run, by its own head and by their own texts."""
 
-import inspect
-import json
 from collections.abc import Callable
 from functools import cached_property, lru_cache
-from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
 
 from mora.errors import MoraError, RunError
-from mora.modalities import Features, read_features
-from mora.modalities.poi import build_poi
-from mora.modalities.text import TextEncoder, load_text_encoder
+from mora.modalities import Features
+from mora.modalities.text import TextEncoder
 from mora.nearest import unit_rows
-from mora.personal import require_not_personal
 
 # Ways to say that a place is about something; chosen on categories of places that the
 # benchmark (benchmarks/word_search.py) does not ask for, like all in this search.
@@ -30,8 +24,9 @@ EVERYDAY = (
     *("museum", "library", "office", "hotel", "school", "tower", "garden", "valley"),
     *("bay", "market"),
 )
-KEPT_TEXTS = 1024  # texts whose vectors are kept
+KEPT_TEXTS = 1024  # texts, each with the ways to say it, whose vectors are kept
 MOST_LETTERS = 500  # of a text
+ROUNDING = 1e-6  # of squared distances between float32 rows of length 1
 
 Head = Callable[[np.ndarray], np.ndarray]
 
@@ -46,6 +41,8 @@ class WordSearch:
         standardise: whether training saw standardised features.
         places: vectors of the places in the space of the head; None if they are those
             that the run exports.
+        movement: how much of it each place sees, >= 0, in any unit; None where that is
+            not known, and then all places count as equally busy.
 
     Raises:
         RunError: if another encoder made the features.
@@ -58,8 +55,10 @@ class WordSearch:
         head: Head,
         standardise: bool = True,
         places: Float[np.ndarray, "tokens dim"] | None = None,
+        movement: Float[np.ndarray, " tokens"] | None = None,
     ) -> None:
         self.places = places
+        self.movement = movement
         made_by = features.notes.get("encoder")
         if made_by != encoder.name or len(features.columns) < encoder.dim:
             raise RunError(
@@ -75,7 +74,7 @@ class WordSearch:
         self._standardise = standardise
         self._texts = _unit_texts(features, encoder.dim)
         self._encoder, self._head, self._lock = encoder, head, Lock()
-        self._encode = lru_cache(KEPT_TEXTS)(self._encode_one)
+        self._encode = lru_cache(KEPT_TEXTS)(self._encode_together)
 
     def embed(self, text: str) -> Float[np.ndarray, " dim"]:
         """Bring a text into the space of the places' vectors.
@@ -86,7 +85,7 @@ class WordSearch:
         Raises:
             MoraError: if the text is empty or too long.
         """
-        return self._place(_checked(text))
+        return self._place((_checked(text),))[0]
 
     def query(self, text: str) -> Float[np.ndarray, " dim"]:
         """Give the direction in which places are about a text more than about others.
@@ -108,25 +107,22 @@ class WordSearch:
         Raises:
             MoraError: if the text is empty or too long.
         """
-        text = _checked(text)
-        said = unit_rows(np.stack([self._place(p.format(text)) for p in PROMPTS]))
-        middle = unit_rows(said.mean(axis=0, keepdims=True))[0]
+        middle = _middle(self._place(_ways_to_say(text)))
         return middle - (middle @ self._everyday) * self._everyday
 
     @cached_property
     def _everyday(self) -> Float[np.ndarray, " dim"]:
         """Give the mean direction of everyday words, of length 1."""
-        words = unit_rows(np.stack([self._place(word) for word in EVERYDAY]))
-        return unit_rows(words.mean(axis=0, keepdims=True))[0]
+        return _middle(self._place(EVERYDAY))
 
-    def _place(self, text: str) -> Float[np.ndarray, " dim"]:
-        """Bring a text that was checked into the space of the places."""
-        vector = self._encode(text)
-        row = self._mean.copy()
-        row[: len(vector)] = vector
+    def _place(self, texts: tuple[str, ...]) -> Float[np.ndarray, "texts dim"]:
+        """Bring texts that were checked into the space of the places."""
+        vectors = self._encode(texts)
+        rows = np.tile(self._mean, (len(vectors), 1))
+        rows[:, : vectors.shape[1]] = vectors
         if self._standardise:
-            row = (row - self._mean) / self._spread
-        return self._head(row[None].astype(np.float32))[0]
+            rows = (rows - self._mean) / self._spread
+        return self._head(rows.astype(np.float32))
 
     def text_match(self, text: str) -> Float32[np.ndarray, " tokens"]:
         """Give the cosine of a text with the mean of each place's own texts.
@@ -137,113 +133,42 @@ class WordSearch:
         Raises:
             MoraError: if the text is empty or too long.
         """
-        vector = self._encode(_checked(text))
+        vector = self._encode((_checked(text),))[0]
         length = np.linalg.norm(vector)
         return self._texts @ (vector / (length if length > 0 else 1))
 
-    def _encode_one(self, text: str) -> Float32[np.ndarray, " columns"]:
+    def own_texts(self, text: str) -> Float[np.ndarray, " tokens"]:
+        """Say how much more the texts of each place are about a text than others' are.
+
+        The mean over all places is taken off their texts, and the text is said in
+        several ways (:meth:`query`).
+
+        Returns:
+            Cosines, -1..1; 0 where a place has no texts.
+
+        Raises:
+            MoraError: if the text is empty or too long.
+        """
+        said = _middle(self._encode(_ways_to_say(text)))
+        mean, length = self._mean_text
+        away = self._texts @ said - mean @ said
+        return np.nan_to_num(away / length).astype(np.float64)
+
+    @cached_property
+    def _mean_text(
+        self,
+    ) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, " tokens"]]:
+        """Give the mean of the places' texts and how far from it each place is."""
+        mean = np.nanmean(self._texts, axis=0)
+        # |t - m|^2 of texts t of length 1, without a copy of them.
+        square = 1 - 2 * self._texts @ mean + mean @ mean
+        return mean, np.sqrt(np.where(square > ROUNDING, square, np.inf))
+
+    def _encode_together(
+        self, texts: tuple[str, ...]
+    ) -> Float32[np.ndarray, "texts columns"]:
         with self._lock:  # encoders do not say that they may be shared by threads
-            return self._encoder.encode([text])[0]
-
-
-def read_word_search(
-    folder: Path | str, encoder: TextEncoder | None = None
-) -> WordSearch:
-    """Rebuild from a finished run what brings texts into the space of its places.
-
-    Args:
-        folder: of the run, with ``features`` and ``train``.
-        encoder: the text encoder, if it is loaded already; by default the one that
-            the run names.
-
-    Raises:
-        PersonalDataError: if the folder holds personal data.
-        RunError: if the run aligned no texts of places, or is not finished.
-        MissingExtraError: if the package of the encoder is not installed.
-    """
-    folder = Path(folder)
-    require_not_personal(folder)
-    name, config = _aligned_texts(folder)
-    features = read_features(folder / "features", name)
-    places = _aligned_places(folder)
-    head = _read_head(folder, name, config, len(features.columns), places.shape[1])
-    if encoder is None:
-        default = inspect.signature(build_poi).parameters["encoder"].default
-        encoder = load_text_encoder(config["options"].get("encoder", default))
-    return WordSearch(encoder, features, head, config["standardise"], places)
-
-
-def has_words(folder: Path | str) -> bool:
-    """Say whether a run can be searched in words."""
-    try:
-        _aligned_texts(Path(folder))
-    except RunError:
-        return False
-    return True
-
-
-def _aligned_texts(folder: Path) -> tuple[str, dict[str, Any]]:
-    """Find the modality of texts that the run aligned, and its settings."""
-    path = folder / "train" / "manifest.json"
-    try:
-        modalities = json.loads(path.read_text())["settings"]["modalities"]
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(
-            f"{path} cannot be read ({error}); expected the folder of a finished run. "
-            f"Finish it with `mora run`."
-        ) from error
-    for name, config in modalities.items():
-        if config["kind"] == "poi" and config["align"]:
-            return name, config
-    raise RunError(
-        f"{folder} aligned {', '.join(modalities) or 'no modality'}; expected one of "
-        f"kind 'poi', which knows texts. Search in words needs POIs in the run."
-    )
-
-
-def _aligned_places(folder: Path) -> Float[np.ndarray, "tokens dim"]:
-    """Read the vectors that training aligned; the exported ones may hold more."""
-    path = folder / "train" / "vectors.npy"
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{path} cannot be read ({error}); expected what training left. Run it "
-            f"again with `mora run`."
-        ) from error
-
-
-def _read_head(
-    folder: Path, name: str, config: dict[str, Any], columns: int, dim: int
-) -> Head:
-    """Rebuild the head with the weights that training left."""
-    # Imported here: other searches do not wait for torch.
-    import torch
-    from safetensors.torch import load_file
-
-    from mora.encoder.heads import make_head
-
-    path = folder / "train" / "model.safetensors"
-    prefix = f"heads.{name}."
-    try:
-        weights = {
-            key.removeprefix(prefix): value
-            for key, value in load_file(path).items()
-            if key.startswith(prefix)
-        }
-        head = make_head(config["head"]["kind"], columns, dim, torch.Generator())
-        head.load_state_dict(weights)
-    except (OSError, RuntimeError) as error:
-        raise RunError(
-            f"{path}: no head of {columns} columns for {name!r} ({error}); expected "
-            f"what training left. Run it again with `mora run`."
-        ) from error
-
-    def apply(rows: Float32[np.ndarray, "n columns"]) -> np.ndarray:
-        with torch.no_grad():
-            return head(torch.from_numpy(rows)).numpy()
-
-    return apply
+            return self._encoder.encode(list(texts))
 
 
 def _unit_texts(
@@ -254,6 +179,15 @@ def _unit_texts(
     length = np.linalg.norm(texts, axis=1, keepdims=True)
     known = np.asarray(features.present)[:, None] & (length > 0)
     return np.where(known, texts / np.where(known, length, 1), np.float32(np.nan))
+
+
+def _ways_to_say(text: str) -> tuple[str, ...]:
+    return tuple(prompt.format(_checked(text)) for prompt in PROMPTS)
+
+
+def _middle(vectors: Float[np.ndarray, "texts dim"]) -> Float[np.ndarray, " dim"]:
+    """Give the mean direction of some texts, of length 1."""
+    return unit_rows(unit_rows(vectors).mean(axis=0, keepdims=True))[0]
 
 
 def _checked(text: str) -> str:

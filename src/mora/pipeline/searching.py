@@ -8,22 +8,28 @@ import shapely
 from mora.embeddings import read_embeddings
 from mora.errors import ConfigError
 from mora.explore.search import Found, PlaceSearch, bounding_box
-from mora.explore.words import read_word_search
+from mora.explore.word_reading import read_word_search
 from mora.pipeline.mapping import place_names
 from mora.pipeline.opening import open_run
 
 Row = dict[str, object]
 
 
-def search_words(run: Path, text: str, count: int) -> list[Row]:
+def search_words(run: Path, text: str, count: int, movement: float) -> list[Row]:
     """Rank the places of a run by a text.
+
+    Args:
+        run: its folder.
+        text: such as "airport".
+        count: how many.
+        movement: weight of how busy a place is (:meth:`PlaceSearch.words`).
 
     Raises:
         MoraError: if the run did not align texts.
     """
     embeddings = read_embeddings(run / "embeddings.parquet")
     index = PlaceSearch(embeddings, words=read_word_search(run))
-    return _rows(run, index, index.words(text, count))
+    return _rows(run, index, index.words(text, count, movement=movement))
 
 
 def search_similar(
@@ -70,8 +76,8 @@ def _rows(run: Path, index: PlaceSearch, found: Found) -> list[Row]:
     return [
         {
             "place": ids[token],
-            "similarity": float(cosine),
+            "score": float(score),
             "name": names[token] if names else "",
         }
-        for token, cosine in zip(found.tokens, found.cosines, strict=True)
+        for token, score in zip(found.tokens, found.scores, strict=True)
     ]

@@ -32,7 +32,7 @@ class FoundPlace(BaseModel):
         row: its number in token order, as in ``/map``.
         lon: of its middle; null where places are not on the globe.
         lat: of its middle.
-        cosine: how similar it is, -1..1.
+        score: how well it fits: a cosine, -1..1, or of words a sum of standard scores.
         text_match: cosine of the words with the place's own texts; null where it has
             none, or nothing was asked in words.
     """
@@ -41,7 +41,7 @@ class FoundPlace(BaseModel):
     row: int
     lon: float | None
     lat: float | None
-    cosine: float
+    score: float
     text_match: float | None = None
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mora.errors import MoraError
 from mora.explore.search import bounding_box
+from mora.explore.word_ranking import MOVEMENT_WEIGHT
 from mora.explore.words import MOST_LETTERS
 from mora.serve.limits import Limits
 from mora.serve.problems import LimitError
@@ -111,12 +112,13 @@ Similar = LikePlaces | LikeVector
 
 
 class InWords(Search):
-    """A text, such as "airport"."""
+    """A text, such as "airport", and the weight of how busy a place is."""
 
     text: Annotated[
         str,
         Field(min_length=1, max_length=MOST_LETTERS, pattern=r"^[^\x00]*\S[^\x00]*$"),
     ]
+    movement: Annotated[Number, Field(ge=0, le=1000)] = MOVEMENT_WEIGHT
 
 
 def require_count(got: int, most: int, what: str) -> None:

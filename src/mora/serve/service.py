@@ -12,7 +12,8 @@ from mora.embeddings import Embeddings
 from mora.errors import MissingExtraError, MoraError, NoGeometryError, RunError
 from mora.explore.explorer_run import ExplorerRun, read_explorer_run
 from mora.explore.search import Found, PlaceSearch
-from mora.explore.words import WordSearch, has_words, read_word_search
+from mora.explore.word_reading import has_words, read_word_search
+from mora.explore.words import WordSearch
 from mora.geometry import polygon_areas_km2
 from mora.serve import requests as asked
 from mora.serve.answers import FoundPlace, FoundPlaces, Meta, Vectors
@@ -140,7 +141,8 @@ class Service:
         """
         if not isinstance(self.words, WordSearch):
             raise self.words
-        found = self.index.words(request.text, request.k, self._within(request))
+        within = self._within(request)
+        found = self.index.words(request.text, request.k, within, request.movement)
         match = self.index.text_match(request.text)[found.tokens]
         return self._places(found, match)
 
@@ -172,7 +174,7 @@ class Service:
                 row=row,
                 lon=None if self.middles is None else float(self.middles[row, 0]),
                 lat=None if self.middles is None else float(self.middles[row, 1]),
-                cosine=float(found.cosines[i]),
+                score=float(found.scores[i]),
                 text_match=None
                 if match is None or np.isnan(match[i])
                 else float(match[i]),
