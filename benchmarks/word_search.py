@@ -73,7 +73,7 @@ def main() -> None:
     seeds = range(FIRST_SEED, FIRST_SEED + (1 if given.quick else given.seeds))
     found = pd.concat([search(config, asked, folder, seed) for seed in seeds])
     print("\n".join(f"{name}: {what}" for name, what in METHODS.items()), "\n")
-    print(summarise(found).to_markdown(floatfmt=".2f"), flush=True)
+    print(summarise(found).to_string(float_format="%.2f"), flush=True)
     print_margins(found)
     each = found.groupby("query")["search"].mean()
     print_ratio("word_search_smallest", float(each.min()), GOAL)

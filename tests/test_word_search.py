@@ -297,7 +297,7 @@ def test_the_score_by_hand(tmp_path):
     meaning += standard(words.own_texts("aaaaa"))
     first = np.argsort(-meaning)[:1]  # a tenth of 19
     away = unit(places - places.mean(axis=0))
-    meaning += standard(away @ away[first].mean(axis=0))
+    meaning = standard(meaning + standard(away @ away[first].mean(axis=0)))
     np.testing.assert_allclose(score_words(words, places, "aaaaa", 0), meaning)
     busy = np.arange(1, 20) + np.roll(np.arange(1, 20), 1)  # trips to both neighbours
     np.testing.assert_allclose(words.movement, busy)

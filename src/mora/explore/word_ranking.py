@@ -19,10 +19,11 @@ def score_words(
 ) -> Float[np.ndarray, " tokens"]:
     """Score places by what a text means, by their own texts, and by how busy they are.
 
-    Four standard scores are added: the cosine with the text in the space that texts
-    were aligned in; how much the place's own texts are about it; the likeness to the
-    mean of the hundred places that are first by these two; and, weighted, the log of
-    the movement, since a busy place is more likely to hold what is sought.
+    The meaning is the standard score of a sum of three: the cosine with the text in the
+    space that texts were aligned in; how much the place's own texts are about it; and
+    the likeness to the mean of the hundred places that are first by these two. The
+    standard score of the log of movement is added, weighted, since a busy place is more
+    likely to hold what is sought.
 
     Source: Rocchio 1971, Relevance feedback in information retrieval, here without a
     user who judges; Kraaij et al. 2002, The importance of prior probabilities for entry
@@ -32,7 +33,7 @@ def score_words(
         words: what texts mean.
         unit: the places in the space that texts were aligned in, rows of length 1.
         text: such as "beach".
-        movement: weight of the movement, >= 0; 0 for the meaning alone.
+        movement: weight of the movement beside the meaning, >= 0; 0 for none.
 
     Returns:
         Sums of standard scores, higher for better answers.
@@ -42,7 +43,7 @@ def score_words(
     """
     learned = _standard(unit @ words.query(text))
     meaning = learned + _standard(words.own_texts(text))
-    meaning = meaning + _standard(_like_the_first(unit, meaning))
+    meaning = _standard(meaning + _standard(_like_the_first(unit, meaning)))
     if words.movement is None:
         return meaning
     return meaning + movement * _standard(np.log1p(words.movement))
