@@ -122,8 +122,10 @@ def read_places(table: TableInput) -> pd.DataFrame:
 
 def matches(frame: pd.DataFrame, pattern: str) -> Bool[np.ndarray, " rows"]:
     """Say which rows have a name or a category of this pattern, whatever its case."""
-    texts = frame.filter(["name", "category"]).astype("string").fillna("")
-    return texts.agg(" ".join, axis=1).str.contains(pattern, case=False).to_numpy(bool)
+    text = pd.Series("", frame.index, dtype="string")
+    for _, column in frame.filter(["name", "category"]).items():
+        text = text + " " + column.astype("string").fillna("")
+    return text.str.contains(pattern, case=False).to_numpy(bool)
 
 
 def cells_of(
