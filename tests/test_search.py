@@ -9,7 +9,7 @@ from mora import nearest
 from mora.embeddings import Embeddings
 from mora.errors import MissingExtraError, MoraError, NoGeometryError, UnknownTokenError
 from mora.explore.search import PlaceSearch, bounding_box
-from mora.nearest import highest, most_similar, unit_rows
+from mora.nearest import along_from, highest, most_similar, unit_rows
 from mora.tokens import GridTokens, H3Tokens, ZoneTokens
 
 RNG = np.random.default_rng(0)
@@ -256,3 +256,12 @@ def test_the_graph_is_an_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(MissingExtraError, match=r"faiss-cpu.*mora\[ann\]"):
         PlaceSearch(of_four(), approximate=True)
+
+
+def test_cosines_seen_from_a_point():
+    rows = np.array([[3.0, 4], [1, 1], [0, 0], [np.nan, 0]])
+    got = along_from(rows, np.array([1.0, 1]), np.array([0.0, 1]))
+    np.testing.assert_allclose(got[0], 3 / np.sqrt(13))
+    assert got[1] == 0
+    np.testing.assert_allclose(got[2], -np.sqrt(0.5))
+    assert np.isnan(got[3])

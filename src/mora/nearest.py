@@ -8,6 +8,7 @@ from jaxtyping import Float, Float32, Int
 from mora.errors import MissingExtraError, MoraError
 
 QUERY_BLOCK = 256  # queries compared at a time
+ROUNDING = 1e-6  # of squared distances between float32 rows of length 1
 PLACE_BLOCK = 32_768  # with so many places: 34 MB of cosines
 # Of the graph: links of a place, and candidates while it is built and asked. All of the
 # ten nearest of 100,000 made-up places in 500 clusters are found.
@@ -20,6 +21,27 @@ def unit_rows(
     """Scale rows to length 1; zero rows stay zero."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(length > 0, length, 1)
+
+
+def along_from(
+    rows: Float[np.ndarray, "rows dim"],
+    middle: Float[np.ndarray, " dim"],
+    direction: Float[np.ndarray, " dim"],
+) -> Float[np.ndarray, " rows"]:
+    """Give the cosine of rows, seen from a point, with a direction; no copy of them.
+
+    Args:
+        rows: of about length 1; a row of NaN gives NaN.
+        middle: the point.
+        direction: of length 1, else the cosines are as many times longer.
+
+    Returns:
+        In -1..1; 0 for rows that are at the point.
+    """
+    square = np.einsum("ij,ij->i", rows, rows) - 2 * (rows @ middle)
+    square = square + middle @ middle
+    length = np.sqrt(np.where(square <= ROUNDING, np.inf, square))
+    return (rows @ direction - middle @ direction) / length
 
 
 def most_similar(

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mora.explore.words import WordSearch
-from mora.nearest import unit_rows
+from mora.nearest import along_from, unit_rows
 
 # Both chosen on categories of places that the benchmark does not ask for.
 MOVEMENT_WEIGHT = 0.5
@@ -57,9 +57,7 @@ def _like_the_first(
     many = min(FEEDBACK, max(len(unit) // 10, 1))
     first = np.argsort(-score, kind="stable")[:many]
     wanted = unit_rows(unit[first] - middle).mean(axis=0)
-    length = np.linalg.norm(unit - middle, axis=1)
-    away = unit @ wanted - middle @ wanted
-    return away / np.where(length > 0, length, np.inf)
+    return along_from(unit, middle, wanted)
 
 
 def _standard(values: Float[np.ndarray, " tokens"]) -> Float[np.ndarray, " tokens"]:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32
 from mora.errors import MoraError, RunError
 from mora.modalities import Features
 from mora.modalities.text import TextEncoder
-from mora.nearest import unit_rows
+from mora.nearest import along_from, unit_rows
 
 # Ways to say that a place is about something; chosen on categories of places that the
 # benchmark (benchmarks/word_search.py) does not ask for, like all in this search.
@@ -26,7 +26,6 @@ EVERYDAY = (
 )
 KEPT_TEXTS = 1024  # texts, each with the ways to say it, whose vectors are kept
 MOST_LETTERS = 500  # of a text
-ROUNDING = 1e-6  # of squared distances between float32 rows of length 1
 
 Head = Callable[[np.ndarray], np.ndarray]
 
@@ -150,19 +149,12 @@ class WordSearch:
             MoraError: if the text is empty or too long.
         """
         said = _middle(self._encode(_ways_to_say(text)))
-        mean, length = self._mean_text
-        away = self._texts @ said - mean @ said
-        return np.nan_to_num(away / length).astype(np.float64)
+        along = along_from(self._texts, self._mean_text, said)
+        return np.nan_to_num(along).astype(np.float64)
 
     @cached_property
-    def _mean_text(
-        self,
-    ) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, " tokens"]]:
-        """Give the mean of the places' texts and how far from it each place is."""
-        mean = np.nanmean(self._texts, axis=0)
-        # |t - m|^2 of texts t of length 1, without a copy of them.
-        square = 1 - 2 * self._texts @ mean + mean @ mean
-        return mean, np.sqrt(np.where(square > ROUNDING, square, np.inf))
+    def _mean_text(self) -> Float[np.ndarray, " dim"]:
+        return np.nanmean(self._texts, axis=0)
 
     def _encode_together(
         self, texts: tuple[str, ...]
