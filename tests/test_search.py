@@ -8,7 +8,8 @@ import shapely
 from mora import nearest
 from mora.embeddings import Embeddings
 from mora.errors import MissingExtraError, MoraError, NoGeometryError, UnknownTokenError
-from mora.explore.search import PlaceSearch, bounding_box
+from mora.explore.search import PlaceSearch
+from mora.geometry import bounding_box
 from mora.nearest import along_from, highest, most_similar, unit_rows
 from mora.tokens import GridTokens, H3Tokens, ZoneTokens
 

@@ -242,3 +242,30 @@ def hilbert_position(
         row = np.where(flip, side - row, row)
         column, row = np.where(up == 0, row, column), np.where(up == 0, column, row)
     return position
+
+
+def bounding_box(
+    west: float | int, south: float | int, east: float | int, north: float | int
+) -> shapely.Geometry:
+    """Give the area between two meridians and two parallels.
+
+    Args:
+        west: degrees, -180..180.
+        south: degrees, -90..90.
+        east: degrees, -180..180; below ``west`` where the area crosses the
+            antimeridian.
+        north: degrees, above ``south``.
+
+    Raises:
+        MoraError: if the box is empty or leaves the Earth.
+    """
+    lons = max(abs(west), abs(east)) <= 180 and west != east
+    if not (lons and -90 <= south < north <= 90):
+        raise MoraError(
+            f"the box is {west}, {south}, {east}, {north}; expected west, south, east, "
+            f"north in degrees, south below north. Check their order."
+        )
+    if west < east:
+        return shapely.box(west, south, east, north)
+    halves = shapely.box(west, south, 180, north), shapely.box(-180, south, east, north)
+    return shapely.MultiPolygon(halves)

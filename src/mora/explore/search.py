@@ -97,8 +97,8 @@ class PlaceSearch:
             query: a vector, or the id of a place, which is then not among the answers.
             k: how many, >= 1; fewer are found where there are fewer.
             within: an area in lon/lat that must hold the middle of a place (see
-                :func:`bounding_box`), or the ids of the places to choose from; None
-                for all.
+                :func:`mora.geometry.bounding_box`), or the ids of the places to choose
+                from; None for all.
 
         Returns:
             Places; of equal ones the first in token order is the first. None where the
@@ -283,30 +283,3 @@ def _require_of_width(query: Float[np.ndarray, " _"], dim: int) -> None:
             f"the query has shape {query.shape}; expected {dim} finite numbers. Take a "
             f"vector of this run."
         )
-
-
-def bounding_box(
-    west: float | int, south: float | int, east: float | int, north: float | int
-) -> shapely.Geometry:
-    """Give the area between two meridians and two parallels.
-
-    Args:
-        west: degrees, -180..180.
-        south: degrees, -90..90.
-        east: degrees, -180..180; below ``west`` where the area crosses the
-            antimeridian.
-        north: degrees, above ``south``.
-
-    Raises:
-        MoraError: if the box is empty or leaves the Earth.
-    """
-    lons = max(abs(west), abs(east)) <= 180 and west != east
-    if not (lons and -90 <= south < north <= 90):
-        raise MoraError(
-            f"the box is {west}, {south}, {east}, {north}; expected west, south, east, "
-            f"north in degrees, south below north. Check their order."
-        )
-    if west < east:
-        return shapely.box(west, south, east, north)
-    halves = shapely.box(west, south, 180, north), shapely.box(-180, south, east, north)
-    return shapely.MultiPolygon(halves)

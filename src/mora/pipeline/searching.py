@@ -7,8 +7,9 @@ import shapely
 
 from mora.embeddings import read_embeddings
 from mora.errors import ConfigError
-from mora.explore.search import Found, PlaceSearch, bounding_box
+from mora.explore.search import Found, PlaceSearch
 from mora.explore.word_reading import read_word_search
+from mora.geometry import bounding_box
 from mora.pipeline.mapping import place_names
 from mora.pipeline.opening import open_run
 

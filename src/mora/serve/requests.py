@@ -6,9 +6,9 @@ import shapely
 from pydantic import BaseModel, ConfigDict, Field
 
 from mora.errors import MoraError
-from mora.explore.search import bounding_box
 from mora.explore.word_ranking import MOVEMENT_WEIGHT
 from mora.explore.words import MOST_LETTERS
+from mora.geometry import bounding_box
 from mora.serve.limits import Limits
 from mora.serve.problems import LimitError
 
