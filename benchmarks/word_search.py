@@ -69,7 +69,7 @@ def main() -> None:
     asked = categories(config, given.development)
     encoder = config.modalities["poi"].options.get("encoder", "")
     kind = "development" if given.development else "asked"
-    folder = given.folder / config.name / f"{kind}{encoder}"
+    folder = given.folder / config.name / "-".join(filter(None, [kind, encoder]))
     seeds = range(FIRST_SEED, FIRST_SEED + (1 if given.quick else given.seeds))
     found = pd.concat([search(config, asked, folder, seed) for seed in seeds])
     print("\n".join(f"{name}: {what}" for name, what in METHODS.items()), "\n")
