@@ -101,6 +101,22 @@ def test_places_that_are_not_on_earth(mora, encoder, tmp_path):
     assert "1 not on Earth" in out
 
 
+def test_errors_about_points_name_options(mora, encoder, tmp_path):
+    table = tmp_path / "rents.csv"
+    table.write_text("east,north,rent\n0.1,51.5,900\n,51.6,800\n")
+    given = ("encode", table, "--model", encoder)
+    status, _, err = mora(*given)
+    assert status == 1
+    assert "no column 'lon', 'lat'; the columns are 'east', 'north', 'rent'." in err
+    assert "Name them with --lon, --lat and --keep." in err
+    assert "columns:" not in err
+    status, _, err = mora(*given, "--lon", "east", "--lat", "north")
+    assert status == 1
+    assert "1 of 2 places are missing" in err
+    assert "With --on-invalid nan they get NaN." in err
+    assert "on_invalid" not in err
+
+
 def test_cells_of_a_polygon_are_encoded(mora, encoder, tmp_path):
     square = shapely.box(0, 51, 0.5, 51.5)
     feature = {

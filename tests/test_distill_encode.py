@@ -87,6 +87,61 @@ def test_views_with_gaps_are_taken():
     np.testing.assert_array_equal(got, small_encoder().encode(wide[::2, :2].copy()))
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        np.ndarray.tolist,
+        lambda lonlat: [tuple(place) for place in lonlat],
+        lambda lonlat: pd.DataFrame(lonlat, columns=["lon", "lat"]),
+        lambda lonlat: pd.DataFrame(lonlat),
+        lambda lonlat: pa.table({"lon": lonlat[:, 0], "lat": lonlat[:, 1]}),
+        torch.from_numpy,
+    ],
+)
+def test_what_numpy_makes_two_columns_of_is_taken(kind):
+    lonlat = somewhere(9)
+    got = small_encoder().encode(kind(lonlat))
+    np.testing.assert_array_equal(got, small_encoder().encode(lonlat))
+
+
+def test_whole_numbers_and_missing_ones_are_taken():
+    got = small_encoder().encode([[-74, 40], [None, 3]], on_invalid="nan")
+    expected = small_encoder().encode(np.array([[-74.0, 40.0]]))
+    np.testing.assert_allclose(got[:1], expected, atol=1e-6)
+    assert np.isnan(got[1]).all()
+
+
+def test_arrays_of_floats_are_not_copied():
+    for dtype in (np.float64, np.float32):
+        lonlat = somewhere(5).astype(dtype)
+        assert coordinate_encoder.to_lonlat(lonlat) is lonlat
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([-74, 40.7], r"have shape \(2,\)"),
+        ([[1.0, 2.0, 3.0]], r"have shape \(1, 3\)"),
+        (np.zeros((2, 3)), r"have shape \(2, 3\)"),
+        (None, r"have shape \(\)"),
+        ([[1.0, 2.0], [3.0]], "are no array of numbers .*inhomogeneous"),
+        ([["east", "north"]], "are no array of numbers .*'east'"),
+        ({"lon": 1.0, "lat": 2.0}, "are no array of numbers .*'dict'"),
+        ([[10**400, 1]], "are no array of numbers .*too large"),
+        (torch.zeros(1, 2, requires_grad=True), "are no array of numbers .*detach"),
+    ],
+)
+def test_what_is_no_table_of_places_is_refused(given, said):
+    with pytest.raises(MoraError, match=rf"the coordinates {said}.*shape \(n, 2\)"):
+        small_encoder().encode(given)
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, pa.table])
+def test_columns_named_in_the_wrong_order_are_refused(kind):
+    with pytest.raises(MoraError, match="named 'lat', 'lon', in that order; expected"):
+        small_encoder().encode(kind({"lat": [40.7], "lon": [-74.0]}))
+
+
 def test_no_places_give_no_rows():
     assert small_encoder().encode(np.empty((0, 2))).shape == (0, 5)
 

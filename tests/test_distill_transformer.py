@@ -142,6 +142,34 @@ def test_order_does_not_matter_up_to_rounding():
     np.testing.assert_allclose(fitted().transform(lonlat[3:9]), whole[3:9], atol=1e-6)
 
 
+def swapped(lat="lat", lon="lon"):
+    return pd.DataFrame(somewhere(4)[:, ::-1], columns=[lat, lon])
+
+
+@pytest.mark.parametrize(
+    "names", [("lat", "lon"), ("Latitude", "Longitude"), ("y", "x"), ("LAT", "lng")]
+)
+def test_columns_named_in_the_wrong_order_are_refused(names):
+    said = f"named '{names[0]}', '{names[1]}', in that order; expected longitude, lat"
+    with pytest.raises(MoraError, match=said) as error:
+        CoordinateTransformer(ENCODER).fit_transform(swapped(*names))
+    assert f'[["{names[1]}", "{names[0]}"]]' in str(error.value)
+    with pytest.raises(MoraError, match=said):
+        fitted().transform(swapped(*names))
+    right = swapped(*names)[[names[1], names[0]]]
+    step = CoordinateTransformer(ENCODER).fit(right)
+    np.testing.assert_array_equal(
+        step.transform(right), ENCODER.encode(right.to_numpy())
+    )
+
+
+@pytest.mark.parametrize("names", [("east", "north"), ("lat", "lat2"), (0, 1)])
+def test_columns_of_other_names_are_taken_by_position(names):
+    frame = pd.DataFrame(somewhere(4), columns=list(names))
+    got = CoordinateTransformer(ENCODER).fit_transform(frame)
+    np.testing.assert_array_equal(got, ENCODER.encode(somewhere(4)))
+
+
 def test_unknown_options_are_refused():
     with pytest.raises(MoraError, match="on_invalid is 'drop'; expected 'raise' or"):
         fitted(on_invalid="drop")

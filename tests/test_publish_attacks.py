@@ -419,7 +419,7 @@ def test_verdict_above_the_threshold_says_what_to_do():
     report = AttackReport([result(0.8), result(0.5, subject="distilled encoder")])
     text = report.to_markdown()
     assert "Not safe to share" in text
-    assert "AUC 0.800 (0.790 to 0.810)" in text
+    assert "AUC 0.800 (0.790 to 0.810), on 9 pairs; above 0.55 or below 0.45" in text
     assert "share it alone" in text
     assert "min_users" in text
     assert "| reading | embeddings | cosine | 0.800 | 0.790 to 0.810 | 9 | 0 |" in text
@@ -457,6 +457,20 @@ def test_a_wide_interval_is_not_shown_to_be_safe():
 def test_a_score_that_is_always_lower_is_as_telling():
     assert "Not safe" in AttackReport([result(0.3)]).verdict()[0]
     assert "Not shown" in AttackReport([result(0.48, low=0.4)]).verdict()[0]
+
+
+def test_an_auc_below_half_is_said_as_what_it_is_worth():
+    floor = [result(0.4, subject="coordinates alone")]
+    worst, beside, *_ = AttackReport([result(0.138)], floor=floor).verdict()
+    assert worst.endswith(
+        "AUC 0.138 (0.128 to 0.148), as telling as 0.862, on 9 pairs; above 0.55 or "
+        "below 0.45 counts as given away."
+    )
+    assert "reaches 0.400 (0.390 to 0.410), as telling as 0.600: only" in beside
+    (said,) = AttackReport([result(0.48, low=0.4)], threshold=0.58).verdict()
+    assert "may be above 0.58 or below 0.42" in said
+    (said,) = AttackReport([result(0.51)]).verdict()
+    assert "is above 0.55 or below 0.45" in said
 
 
 def test_threshold_and_what_is_kept_back_decide():

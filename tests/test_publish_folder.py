@@ -16,7 +16,7 @@ from tests.small_run import contents
 from mora.benchmark.bootstrap import Interval
 from mora.distill import CoordinateEncoder, DistilledModel, load, save
 from mora.embeddings import read_embeddings
-from mora.errors import MissingExtraError, MoraError
+from mora.errors import ConfigError, MissingExtraError, MoraError
 from mora.publish import publish
 from mora.publish.attacks import AttackResult
 from mora.publish.card import evaluation_table
@@ -79,11 +79,18 @@ def quick(tmp_path_factory):
         encoder=folder / "encoder",
         force=False,
         attack_users=None,
+        days_of_records=None,
         **changes,
     ):
         config = CONFIG.model_copy(update={"attacks": False, **changes})
         return publish(
-            run, to, config, encoder=encoder, attack_users=attack_users, force=force
+            run,
+            to,
+            config,
+            encoder=encoder,
+            attack_users=attack_users,
+            days_of_records=days_of_records,
+            force=force,
         )
 
     call.folder = folder
@@ -323,6 +330,49 @@ def test_each_setting_shows(quick, tmp_path):
     assert "# Heading" in card(tmp_path / "title")[1]
 
 
+def test_licences_of_what_is_no_input_are_refused_before_any_work(quick, tmp_path):
+    asked = []
+    licences = {"mobility.tabel": "odbl", "mobility.table": "mit"}
+    with pytest.raises(ConfigError) as refused:
+        quick(
+            tmp_path / "out",
+            input_licences=licences,
+            days_of_records=lambda: asked.append("read"),
+        )
+    told = str(refused.value)
+    assert "'mobility.tabel' is no input of the run (did you mean 'mobility.tab" in told
+    assert "which are mobility.table.path[0]," in told
+    assert asked == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_period_without_any_record_is_refused(quick, tmp_path):
+    days = date(2009, 4, 1), date(2010, 10, 31)
+    for period in (
+        (date(2000, 1, 1), date(2009, 3, 31)),
+        (date(2010, 11, 1), date(2012, 1, 1)),
+    ):
+        said = f"period is {period[0]} to {period[1]}, but .* 2009-04-01 to 2010-10-31"
+        with pytest.raises(ConfigError, match=said):
+            quick(tmp_path / "out", period=period, days_of_records=lambda: days)
+    assert not (tmp_path / "out").exists()
+
+
+def test_records_outside_of_the_period_are_told(quick, tmp_path):
+    said = {
+        (date(2023, 12, 31), date(2024, 3, 31)): "2023-12-31 to 2024-03-31",
+        (date(2024, 3, 31), date(2024, 4, 1)): "2024-03-31 to 2024-04-01",
+    }
+    for number, (days, shown) in enumerate(said.items()):
+        to = tmp_path / str(number)
+        quick(to, days_of_records=lambda days=days: days)
+        told = f"of 2024-01-01 to 2024-03-31 as stated, from records of {shown}."
+        assert told in card(to)[1]
+    for name, days in (("within", CONFIG.period), ("unknown", None)):
+        quick(tmp_path / name, days_of_records=lambda days=days: days)
+        assert "of 2024-01-01 to 2024-03-31." in card(tmp_path / name)[1]
+
+
 def test_without_the_table_only_the_encoder_goes(quick, tmp_path):
     quick(tmp_path / "out", embeddings=False)
     assert {p.name for p in (tmp_path / "out").iterdir()} == FILES - {
@@ -418,7 +468,7 @@ def test_onnx_is_an_asset(quick, tmp_path):
 def test_a_folder_that_is_there_is_refused_and_replaced_with_force(quick, tmp_path):
     quick(tmp_path / "out")
     before = contents(tmp_path / "out")
-    with pytest.raises(MoraError, match="is there already; expected a new folder"):
+    with pytest.raises(MoraError, match=r"is there already.*`--force` .*force=True"):
         quick(tmp_path / "out", title="New")
     assert contents(tmp_path / "out") == before
     quick(tmp_path / "out", title="New", embeddings=False, force=True)
@@ -429,7 +479,7 @@ def test_a_folder_that_is_there_is_refused_and_replaced_with_force(quick, tmp_pa
 def test_a_folder_of_something_else_is_never_replaced(quick, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
-    with pytest.raises(MoraError, match=r"not published before.*even with force"):
+    with pytest.raises(MoraError, match=r"not published before.*even with `--force`"):
         quick(tmp_path / "thesis", force=True)
     assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years of work"
 

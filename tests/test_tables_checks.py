@@ -279,3 +279,37 @@ def test_known_places_leave_no_problem():
     keep, report = check_known(np.array(["a", "b"]), ["b", "a"], "labels")
     assert keep.all()
     assert report.problems == ()
+
+
+# ------------------------------------------------------------------ swapped rows
+
+
+def new_york(rows=200):
+    rng = np.random.default_rng(0)
+    lon, lat = rng.normal(-74, 0.1, rows), rng.normal(40.7, 0.1, rows)
+    return pd.DataFrame({"name": "cafe", "lon": lon, "lat": lat})
+
+
+def test_a_table_in_antarctica_is_refused_as_swapped():
+    swapped = new_york().rename(columns={"lon": "lat", "lat": "lon"})
+    with pytest.raises(TableError, match="lon and lat look swapped"):
+        check_places(swapped, source="cafes.csv")
+
+
+def test_rows_that_are_swapped_are_dropped():
+    frame = new_york()
+    frame.loc[[5, 60], ["lon", "lat"]] = frame.loc[[5, 60], ["lat", "lon"]].to_numpy()
+    frame.loc[7, ["lon", "lat"]] = [-120.0, 35.0]  # far, and no better once swapped
+    kept, report = check_places(frame, source="cafes.csv")
+    (found,) = report.problems
+    assert (found.count, found.action) == (2, "dropped")
+    assert "look swapped in these rows" in found.name
+    assert sorted(set(frame.index) - set(kept.index)) == [5, 60] or len(kept) == 198
+
+
+def test_near_the_diagonal_nothing_is_taken_for_swapped():
+    rng = np.random.default_rng(0)
+    lon, lat = rng.normal(40, 0.1, 200), rng.normal(40.7, 0.1, 200)
+    frame = pd.DataFrame({"name": "cafe", "lon": lon, "lat": lat})
+    frame.loc[3, ["lon", "lat"]] = [44.0, 39.9]
+    assert check_places(frame, source="cafes.csv")[1].problems == ()

@@ -50,6 +50,7 @@ def publish_command(
     from mora.pipeline import attacking
     from mora.pipeline.display import Terminal
     from mora.pipeline.distilling import read_distilling
+    from mora.pipeline.validation_inputs import days_of_records
     from mora.progress import Progress
     from mora.publish.config import PublishConfig
     from mora.publish.folder import publish
@@ -76,6 +77,7 @@ def publish_command(
             distillation=network.distill,
             training=network.training,
             attack_users=attack_people,
+            days_of_records=lambda: days_of_records(run),
             force=force,
             progress=progress,
         )

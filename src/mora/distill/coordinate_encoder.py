@@ -17,6 +17,8 @@ from mora.errors import MoraError, examples
 OnInvalid = Literal["raise", "nan"]
 
 BLOCK = 16_384  # places brought to float64 at a time
+LONGITUDES = ("lon", "lng", "long", "longitude", "x")
+LATITUDES = ("lat", "latitude", "y")
 
 
 class InvalidPlacesError(MoraError):
@@ -90,17 +92,19 @@ class CoordinateEncoder:
 
     def encode(
         self,
-        lonlat: Float[np.ndarray, "n 2"],
+        lonlat: Any,
         *,
         on_invalid: OnInvalid = "raise",
         threads: int = 1,
     ) -> Float32[np.ndarray, "n dim"]:
         """Give the vectors of places.
 
-        Beside its result it needs a few MB a thread, however many places there are.
+        Beside its result it needs a few MB a thread, however many places there are,
+        and 16 bytes a place for what is no array of float64 or float32.
 
         Args:
-            lonlat: degrees, in -360..360 and -90..90; float32 loses a metre.
+            lonlat: degrees, in -360..360 and -90..90, one row a place: an array, a
+                list of pairs, a frame of two columns; float32 loses a metre.
             on_invalid: what to do with places that are missing or not on Earth.
             threads: that share the places, >= 1; the numbers are the same.
 
@@ -111,9 +115,11 @@ class CoordinateEncoder:
 
         Raises:
             InvalidPlacesError: if a place is invalid, unless ``on_invalid`` is ``nan``.
-            MoraError: if ``threads`` is below 1.
+            MoraError: if the coordinates are not (n, 2) numbers, their columns are
+                named latitude and longitude, or ``threads`` is below 1.
         """
         check_option(on_invalid)
+        lonlat = to_lonlat(lonlat)
         valid = on_earth(lonlat)
         if on_invalid == "raise" and not valid.all():
             bad = np.flatnonzero(~valid)
@@ -128,6 +134,56 @@ class CoordinateEncoder:
             self.network(places, out=vectors[rows], threads=threads)
         vectors[~valid] = np.nan
         return vectors
+
+
+def to_lonlat(given: Any) -> Float[np.ndarray, "n 2"]:
+    """Make an array of coordinates; one of float64 or float32 is not copied.
+
+    Args:
+        given: longitude and latitude, in that order: anything that numpy can turn into
+            two columns of numbers.
+
+    Raises:
+        MoraError: if it cannot, or the columns are named latitude and longitude.
+    """
+    check_order(given)
+    rough = isinstance(given, np.ndarray) and given.dtype == np.float32
+    try:
+        lonlat = np.asarray(given, np.float32 if rough else np.float64)
+    # A tensor of torch that needs gradients raises RuntimeError.
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise _not_lonlat(f"are no array of numbers ({error})") from error
+    if lonlat.ndim != 2 or lonlat.shape[1] != 2:
+        raise _not_lonlat(f"have shape {lonlat.shape}")
+    return lonlat
+
+
+def _not_lonlat(problem: str) -> MoraError:
+    return MoraError(
+        f"the coordinates {problem}; expected shape (n, 2), longitude and latitude in "
+        f"degrees. Give one row a place, such as [[-73.98, 40.75]]; encode_frame takes "
+        f"frames with other columns or missing values."
+    )
+
+
+def check_order(table: Any) -> None:
+    """Refuse two columns whose names say latitude, longitude.
+
+    Args:
+        table: anything; only names of columns are looked at, if it has them.
+
+    Raises:
+        MoraError: if they are in that order. Other names are not judged.
+    """
+    # pyarrow keeps the names of its columns apart from them.
+    names = list(getattr(table, "column_names", getattr(table, "columns", ())))
+    words = [str(name).lower() for name in names]
+    if len(words) == 2 and words[0] in LATITUDES and words[1] in LONGITUDES:
+        first, second = names
+        raise MoraError(
+            f"the columns are named {first!r}, {second!r}, in that order; expected "
+            f'longitude, latitude. Choose them as [["{second}", "{first}"]].'
+        )
 
 
 def on_earth(lonlat: Float[np.ndarray, "n 2"]) -> Bool[np.ndarray, " n"]:

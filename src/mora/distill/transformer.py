@@ -7,7 +7,11 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from mora.distill.coordinate_encoder import CoordinateEncoder, check_option
+from mora.distill.coordinate_encoder import (
+    CoordinateEncoder,
+    check_option,
+    check_order,
+)
 from mora.distill.frames import vector_columns
 from mora.errors import MoraError
 
@@ -45,8 +49,8 @@ class CoordinateTransformer(TransformerMixin, BaseEstimator):
             y: not used.
 
         Raises:
-            MoraError: if there are not two columns, ``on_invalid`` is unknown or the
-                encoder cannot be loaded.
+            MoraError: if there are not two columns, they are named latitude and
+                longitude, ``on_invalid`` is unknown or the encoder cannot be loaded.
         """
         check_option(self.on_invalid)
         self._to_lonlat(X, reset=True)
@@ -65,7 +69,8 @@ class CoordinateTransformer(TransformerMixin, BaseEstimator):
             One row a place, float32; a frame after ``set_output``.
 
         Raises:
-            MoraError: if a place is invalid, unless ``on_invalid`` is ``nan``.
+            MoraError: if the columns are named latitude and longitude, or a place is
+                invalid, unless ``on_invalid`` is ``nan``.
         """
         check_is_fitted(self)
         lonlat = self._to_lonlat(X, reset=False)
@@ -83,7 +88,11 @@ class CoordinateTransformer(TransformerMixin, BaseEstimator):
         return np.array(vector_columns(self.encoder_.dim), dtype=object)
 
     def _to_lonlat(self, X: Any, *, reset: bool) -> np.ndarray:
-        """Check a table as scikit-learn does; text and other widths are refused."""
+        """Check a table as scikit-learn does; text and other widths are refused.
+
+        So are columns that are named in the wrong order.
+        """
+        check_order(X)
         finite = "allow-nan" if self.on_invalid == "nan" else True
         types = [np.float64, np.float32]
         checked = validate_data(

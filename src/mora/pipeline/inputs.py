@@ -17,12 +17,13 @@ from mora.errors import ConfigError, MissingExtraError, MissingFileError
 from mora.pipeline.display import Display
 from mora.pipeline.folder import file_checksum, frame_checksum
 from mora.pipeline.sourced import check_sourced, stream_sourced
-from mora.tables import TableReport, check_areas, read_areas, read_batches
+from mora.tables import Problem, TableReport, check_areas, read_areas, read_batches
 from mora.tables.schema import TEXT_COLUMNS
 from mora.tokens import ZoneTokens
 
 TEXT = TEXT_COLUMNS | {"zone"}
 Columns = dict[str, str]
+MOST_NAMED = 4  # findings of one table that are shown
 
 
 def every_column(source: Path | pd.DataFrame) -> Columns:
@@ -116,18 +117,24 @@ class RunContext:
         )
 
     def report(self, report: TableReport) -> None:
-        """Keep a report for the manifest, and show which rows were dropped and why."""
+        """Keep a report for the manifest, and show what was found."""
         self.reports.append(report)
         shown = [p for p in report.problems if p.action != "kept"]
-        others = len(report.problems) - len(shown)
+        kept = [p for p in report.problems if p.action == "kept"]
         if shown:
             text = replace(report, problems=tuple(shown)).describe()
             self.display.say("  " + text.replace("\n", "\n  "))
-        if others:
-            self.display.say(
-                f"    {report.source}: {others} more findings on rows that were kept, "
-                f"see the stage's manifest.json"
-            )
+        if kept:
+            self.display.say(f"    {report.source}: kept, but {_in_short(kept)}")
+
+
+def _in_short(problems: list[Problem]) -> str:
+    """Name findings, those on most rows first, in one line."""
+    most = sorted(problems, key=lambda problem: -problem.count)
+    named = [f"{p.count:,} rows: {p.name}" for p in most[:MOST_NAMED]]
+    if len(most) > MOST_NAMED:
+        named.append(f"{len(most) - MOST_NAMED} more findings (manifest.json)")
+    return "; ".join(named)
 
 
 def locate(path: str, purpose: str = "input") -> Path:

@@ -79,6 +79,10 @@ def run_features(context: RunContext, folder: Path) -> Facts:
             f"  {name}: {len(features.columns):,} columns, {missing:,} of "
             f"{len(tokens):,} tokens have none"
         )
+        if outside := features.notes.get("dropped"):
+            context.display.say(
+                f"    {outside:,} rows lie in no token and count nowhere"
+            )
         facts[name] = {"missing": missing, **features.notes}
     return facts
 

@@ -1,10 +1,11 @@
 """Rows of places and numbers for modalities, labels and names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
+from pandas.api.types import is_numeric_dtype
 
 from mora.config import ModalityConfig, TableInput
 from mora.errors import ConfigError
@@ -14,8 +15,10 @@ from mora.modalities.rows import rows_to_tokens
 from mora.pipeline.commutes import kind_of_table, read_commutes
 from mora.pipeline.inputs import RunContext
 from mora.pipeline.mobility import keep_inside
-from mora.tables import check_known, check_places, check_rows
+from mora.tables import check_known, check_places, check_rows, column_names
 from mora.tokens import H3Tokens, Tokens
+
+KEYS = ("id", "lon", "lat", "weight")  # they place or weigh a row
 
 
 def read_modality(
@@ -69,8 +72,8 @@ def _read_input(
     weighed = config.kind == "demographics"
     weight = config.options.get("weight", "weight") if weighed else None
     extra = [weight] if weight else []
-    wanted = [*(config.options.get("columns") or []), *extra]
-    return read_numbers(context, table, place, wanted)
+    wanted = config.options.get("columns")
+    return read_numbers(context, table, place, wanted, extra)
 
 
 def _allocate(
@@ -113,7 +116,11 @@ def _read_places(context: RunContext, table: TableInput, place: str) -> pd.DataF
 
 
 def read_numbers(
-    context: RunContext, table: TableInput, place: str, wanted: Sequence[str]
+    context: RunContext,
+    table: TableInput,
+    place: str,
+    wanted: Sequence[str] | None,
+    besides: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Read rows of numbers keyed by id or by point.
 
@@ -121,19 +128,45 @@ def read_numbers(
         context: the run.
         table: where they are.
         place: of ``table`` in the configuration.
-        wanted: columns to take where the mapping does not name them.
+        wanted: columns to take where the mapping does not name them; None for every
+            numeric one if the mapping names no values.
+        besides: further columns that are needed and are no values.
     """
-    columns = dict(table.columns)
-    if columns:
-        columns |= {name: name for name in wanted if name not in columns}
+    sourced = table.source is not None and place not in context.frames
+    header = [] if sourced else column_names(context.source(table, place))
+    columns = _named_columns(table.columns, header, wanted, besides)
+    guessed = set(columns) - {*table.columns, *KEYS, *besides, *(wanted or ())}
     named = table.model_copy(update={"columns": columns})
     frame = context.frame(named, place, "rows")
+    text = [c for c in frame if c in guessed and not is_numeric_dtype(frame[c])]
+    if text:
+        context.display.say(f"  {place}: left out, no numbers: {', '.join(text)}")
+    frame = frame.drop(columns=text)
     frame, report = check_rows(frame, source=table.path or table.source or place)
     context.report(report)
     frame, outside = keep_inside(frame, context.config.tokens.bounds, "rows")
     if outside is not None:
         context.report(outside)
     return frame
+
+
+def _named_columns(
+    mapping: Mapping[str, str],
+    header: Sequence[str],
+    wanted: Sequence[str] | None,
+    besides: Sequence[str],
+) -> dict[str, str]:
+    """Complete a mapping by columns that have our names; none without a header."""
+    columns = dict(mapping)
+    left = [name for name in header if name not in (*columns, *columns.values())]
+    if not columns:
+        columns = {name: name for name in left if name in KEYS}
+    if columns:
+        needed = [*(wanted or ()), *besides]
+        columns |= {name: name for name in needed if name not in columns}
+    if wanted is None and set(columns) <= {*KEYS, *besides}:
+        columns |= {name: name for name in left}
+    return columns
 
 
 def token_of_rows(tokens: Tokens, frame: pd.DataFrame) -> Int[np.ndarray, " rows"]:

@@ -17,6 +17,7 @@ from mora.errors import ConfigError, MoraError, RunError
 from mora.memory import peak_mb, reset_peak
 from mora.pipeline.display import Display
 from mora.pipeline.folder import CONFIG, LAYOUT, StageFolder, fingerprint, write_json
+from mora.pipeline.headers import check_headers
 from mora.pipeline.inputs import RunContext, checksums, names_file
 from mora.pipeline.learning import check_line, check_modalities
 from mora.pipeline.spark.session import check_engine
@@ -87,6 +88,7 @@ def run(
     check_line(settings.line)
     check_modalities(settings.modalities)
     check_engine(settings.mobility)
+    check_headers(settings, frames)
     path = Path(folder or settings.folder or Path("runs") / settings.name)
     context = RunContext(settings, path, display or Display(), frames)
     names = [stage.name for stage in STAGES]

@@ -19,6 +19,7 @@ from mora.embeddings import read_embeddings
 from mora.errors import MoraError, RunError
 from mora.personal import require_not_personal
 from mora.pipeline.folder import CONFIG, MANIFEST, read_json
+from mora.pipeline.headers import check_headers
 from mora.pipeline.mobility import read_mobility
 from mora.pipeline.validation_checks import (
     check_coordinates_inside,
@@ -72,6 +73,7 @@ def validate_run(
     if settings is not None:
         level: Level = "warning" if manifests else "error"
         checks.append(check_files(settings, level))
+        checks.append(_check_columns(settings))
     tables = [t for m in manifests.values() for t in m["facts"].get("tables", ())]
     if settings is not None and read_inputs:
         scanned, found = _scanned(settings)
@@ -86,6 +88,15 @@ def validate_run(
         checks += tried("drift", lambda: [_check_drift(_required(folder), other)])
     subject = folder if folder is not None else "the configuration"
     return ValidationReport(str(subject), tuple(checks))
+
+
+def _check_columns(settings: RunConfig) -> Check:
+    name = "columns of tables"
+    try:
+        check_headers(settings)
+    except MoraError as error:
+        return Check(name, "error", str(error))
+    return Check(name, "ok", "every column that the settings name is there")
 
 
 def _opened(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from mora.config import (
     RunConfig,
     VisitsMobility,
 )
-from mora.errors import MissingExtraError, MissingFileError
-from mora.pipeline.inputs import RunContext, locate, names_file
+from mora.errors import MissingExtraError, MissingFileError, MoraError
+from mora.pipeline.folder import MANIFEST, read_json
+from mora.pipeline.inputs import RunContext, checksums, locate, names_file
 from mora.pipeline.mobility import keep_inside
+from mora.pipeline.opening import open_run
 from mora.pipeline.places import PlaceCoder
 from mora.pipeline.validation_report import Check, Level
 from mora.pipeline.visits import usual_columns
@@ -177,3 +180,35 @@ def check_span(scan: Scan) -> Check:
 
 def _week_name(week: np.int64, dated: bool) -> str:
     return f"week of {FIRST_MONDAY + 7 * week}" if dated else f"week {week}"
+
+
+def days_of_records(run: Path) -> tuple[date, date] | None:
+    """Give the first and the last day of a run's visits, in its time zone.
+
+    The run does not keep them: its table is read again, if it is still the same and
+    one computer can read it.
+
+    Args:
+        run: folder of a finished run.
+
+    Returns:
+        None if the days are not known.
+    """
+    place = "mobility.table"
+    inputs = (read_json(run / "graph" / MANIFEST) or {}).get("inputs", {})
+    learned_from = {at: c for at, c in inputs.items() if at.startswith(place)}
+    try:
+        context = open_run(run)
+        if context is None:
+            return None
+        mobility = context.config.mobility
+        if not isinstance(mobility, VisitsMobility) or mobility.engine == "spark":
+            return None
+        same = checksums(mobility.table, {}, place) == learned_from
+        scan = scan_mobility(context.config) if same else None
+    except MoraError:  # the table was handed over from Python, or is gone
+        return None
+    if scan is None or scan.first is None or scan.last is None:
+        return None
+    zone = mobility.timezone or "UTC"
+    return scan.first.tz_convert(zone).date(), scan.last.tz_convert(zone).date()

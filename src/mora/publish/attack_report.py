@@ -70,8 +70,8 @@ class AttackReport:
             yield (
                 f"**Not safe to share, unless the flows themselves are public**: "
                 f"{_named(bad)}. Worst: {worst.attack} on the {worst.subject}, score "
-                f"'{worst.score}', AUC {_interval(worst)}; above {self.threshold:g} "
-                f"counts as given away."
+                f"'{worst.score}', AUC {_told(worst)}, on {worst.pairs:,} pairs; "
+                f"{self._bar()} counts as given away."
             )
             yield from self._beside_floor(worst)
             if {r.subject for r in bad} == {EMBEDDINGS}:
@@ -80,14 +80,17 @@ class AttackReport:
         elif self.unsure():
             yield (
                 f"**Not shown to be safe to share**: {_named(self.unsure())} may be "
-                f"above {self.threshold:g}, for the interval reaches that far. Attack "
-                f"more pairs."
+                f"{self._bar()}, for the interval reaches that far. Attack more pairs."
             )
         else:
             yield (
-                f"None of these attacks is above {self.threshold:g}, interval "
-                f"included. Other attacks may be stronger: this is no proof."
+                f"None of these attacks is {self._bar()}, interval included. "
+                f"Other attacks may be stronger: this is no proof."
             )
+
+    def _bar(self) -> str:
+        """Say the threshold on either side of 0.5: a score can be read both ways."""
+        return f"above {self.threshold:g} or below {1 - self.threshold:g}"
 
     def _of_the_encoder(self) -> str:
         """Say whether the encoder can be shared where the table cannot."""
@@ -103,7 +106,7 @@ class AttackReport:
             if (floor.attack, floor.score) == (result.attack, result.score):
                 yield (
                     f"The same attack on coordinates alone, which everybody has, "
-                    f"reaches {_interval(floor)}: only what is above that was learned "
+                    f"reaches {_told(floor)}: only what is above that was learned "
                     f"from the movement."
                 )
 
@@ -234,6 +237,8 @@ def _named(results: Sequence[AttackResult]) -> str:
     return "; ".join(dict.fromkeys(f"{r.attack} on the {r.subject}" for r in results))
 
 
-def _interval(result: AttackResult) -> str:
+def _told(result: AttackResult) -> str:
+    """Say an AUC and its interval; one below 0.5 also as what it is worth."""
     auc = result.auc
-    return f"{auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})"
+    worth = f", as telling as {result.advantage:.3f}" if auc.value < 0.5 else ""
+    return f"{auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f}){worth}"

@@ -9,12 +9,14 @@ import yaml
 from mora.graph.shown_edges import DECLARED
 from mora.publish.attack_report import AttackReport
 from mora.publish.config import PublishConfig
+from mora.publish.period import Days, describe_period
 from mora.publish.privacy_report import (
     Manifests,
     PrivacyStage,
     mobility_kind,
     to_markdown,
 )
+from mora.publish.run_files import input_files
 
 PROTOCOL = "blocked"
 NO_ATTACK = "**No attack was run**: nothing is known of what the vectors give away."
@@ -37,6 +39,7 @@ class CardFacts:
         report: the run's ``report.json``; empty where there is none.
         stages: what each stage of privacy removed.
         attacks: None if none was run.
+        records: first and last day of the records; None if not known.
     """
 
     name: str
@@ -51,6 +54,7 @@ class CardFacts:
     report: Mapping[str, Any]
     stages: list[PrivacyStage]
     attacks: AttackReport | None
+    records: Days | None = None
 
     @property
     def title(self) -> str:
@@ -64,11 +68,10 @@ def write_card(facts: CardFacts) -> str:
     Source: Mitchell et al. 2019, Model cards for model reporting, for the sections.
     """
     config = facts.config
-    first, last = config.period
     sections = {
         "What it is": (
             f"{facts.places:,} {facts.kind} places, vectors of {facts.dim} numbers, "
-            f"movement of {first} to {last}."
+            f"movement of {describe_period(config.period, facts.records)}."
         ),
         "Intended use": config.intended_use,
         "Limits": _list(_limits(facts)),
@@ -185,24 +188,15 @@ def _too_few(facts: CardFacts) -> Iterator[str]:
 
 def _inputs(facts: CardFacts) -> Iterator[str]:
     licences = dict(_licences(facts))
-    for place, checksum in _input_files(facts).items():
+    for place, checksum in input_files(facts.manifests).items():
         yield f"`{place}`: licence {licences[place]}, checksum {checksum}"
     if not licences:
         yield "No input files are recorded."
 
 
 def _licences(facts: CardFacts) -> Iterator[tuple[str, str]]:
-    for place in _input_files(facts):
+    for place in input_files(facts.manifests):
         yield place, facts.config.licence_of(place)
-
-
-def _input_files(facts: CardFacts) -> dict[str, str]:
-    """Give the checksum of every input that was learned from."""
-    found: dict[str, str] = {}
-    for stage in ("graph", "features"):
-        inputs = facts.manifests.get(stage, {}).get("inputs", {})
-        found |= inputs
-    return found
 
 
 def _list(lines: Iterator[str]) -> str:

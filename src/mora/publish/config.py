@@ -1,10 +1,14 @@
 """What publishing is told: licence, period, thresholds, and what is left out."""
 
+import difflib
+from collections.abc import Collection
 from datetime import date
+from itertools import accumulate
 
 from pydantic import Field, model_validator
 
 from mora.config.section import Section
+from mora.errors import ConfigError
 
 INTENDED = (
     "Features for regressions and comparisons of places: how places are used and what "
@@ -66,5 +70,35 @@ class PublishConfig(Section):
         Args:
             place: in the configuration, such as ``mobility.table.path[0]``.
         """
-        names = [n for n in self.input_licences if f"{place}.".startswith(f"{n}.")]
-        return self.input_licences[max(names, key=len)] if names else "not stated"
+        names = [name for name in _names_of(place) if name in self.input_licences]
+        return self.input_licences[names[-1]] if names else "not stated"
+
+    def require_inputs(self, places: Collection[str]) -> None:
+        """Refuse licences of what is no input of the run.
+
+        Args:
+            places: of the run's inputs, as for :meth:`licence_of`.
+
+        Raises:
+            ConfigError: naming every one, with the nearest name and the run's inputs.
+        """
+        known = {name for place in places for name in _names_of(place)}
+        unknown = [name for name in self.input_licences if name not in known]
+        if unknown:
+            raise ConfigError(
+                f"input_licences: {'; '.join(_unknown(n, known) for n in unknown)}. "
+                f"Expected inputs of the run, which are "
+                f"{', '.join(places) or 'not recorded'}, or what they begin with, such "
+                f"as mobility.table. Correct the names, or leave them out."
+            )
+
+
+def _names_of(place: str) -> list[str]:
+    """Give the names that hold a place, from the widest to the place itself."""
+    return list(accumulate(place.split("."), "{}.{}".format))
+
+
+def _unknown(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), 1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"{name!r} is no input of the run{hint}"

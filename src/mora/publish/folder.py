@@ -28,13 +28,21 @@ from mora.publish.attacks import AttackResult
 from mora.publish.card import CardFacts
 from mora.publish.config import PublishConfig
 from mora.publish.matching import MatchedPairs
+from mora.publish.period import Days, require_overlap
 from mora.publish.privacy_report import PrivacyStage, privacy_stages
-from mora.publish.run_files import RunFiles, places_to_publish, read_run_files
+from mora.publish.run_files import (
+    RunFiles,
+    input_files,
+    places_to_publish,
+    read_run_files,
+)
 from mora.publish.user_membership import UserAttack
 from mora.publish.writing import SUMS, write_whole
 
 if TYPE_CHECKING:  # torch is loaded when a folder is published
     from mora.distill.network import DistilledModel
+
+FORCE = "`--force` (in Python `force=True`)"
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,7 @@ def publish(
     training: TrainingConfig = DISTILL_TRAINING,
     further_attacks: Sequence[AttackResult] = (),
     attack_users: Callable[[Progress], UserAttack] | None = None,
+    days_of_records: Callable[[], Days | None] | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> Published:
@@ -82,6 +91,8 @@ def publish(
         further_attacks: results of attacks that learn again, for the card.
         attack_users: tries whether people can be told, which may learn the run again;
             called when all else is checked, and only if ``config.attacks`` is set.
+        days_of_records: gives the first and the last day of the run's records, None
+            if not known, which may read them again; called before the long work.
         force: replace a folder that was published before.
         progress: given to ``attack_users``, then told the batches of the distillation.
 
@@ -90,6 +101,8 @@ def publish(
 
     Raises:
         PersonalDataError: if the run, the encoder or a file of theirs is personal.
+        ConfigError: if a licence is stated of what is no input of the run, or a period
+            in which it has no record.
         MoraError: if ``to`` is taken, user counts are not known, no place has enough
             users, or an encoder is given that knows places which are kept back.
     """
@@ -100,8 +113,11 @@ def publish(
     if config.onnx:
         _require_onnx()
     run = read_run_files(Path(run_folder))
+    config.require_inputs(input_files(run.manifests))
     shown = places_to_publish(run, config.min_users)
     _require_encoder(encoder, shown)
+    records = days_of_records() if days_of_records is not None else None
+    require_overlap(config.period, records)
     lonlat = run.embeddings.tokens.centroids()
     matched = _match(run, lonlat, shown, config)  # refuses before the long work
     people = UserAttack()
@@ -127,7 +143,7 @@ def publish(
             kept_back=() if config.embeddings else (EMBEDDINGS,),
             seed=config.seed,
         )
-    facts = _facts(run, kept, config, model, near.r2, usage, attacks)
+    facts = _facts(run, kept, config, model, near.r2, usage, attacks, records)
     write_whole(to, facts, kept, model)
     return Published(to, len(kept), facts.hidden, facts.stages, attacks)
 
@@ -139,12 +155,12 @@ def _require_free(to: Path, force: bool) -> None:
     if taken and not force:
         raise MoraError(
             f"{to} is there already; expected a new folder. Choose another, or replace "
-            f"it with force."
+            f"it with {FORCE}."
         )
     if taken and not (to / SUMS).is_file():
         raise MoraError(
             f"{to} holds no {SUMS}, so it was not published before; expected a folder "
-            f"that was, or a new one. It is not replaced, even with force."
+            f"that was, or a new one. It is not replaced, even with {FORCE}."
         )
 
 
@@ -234,6 +250,7 @@ def _facts(
     r2: float,
     usage: str,
     attacks: AttackReport | None,
+    records: Days | None,
 ) -> CardFacts:
     stages = privacy_stages(
         run.manifests,
@@ -256,4 +273,5 @@ def _facts(
         report=run.report,
         stages=stages,
         attacks=attacks,
+        records=records,
     )

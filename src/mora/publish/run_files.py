@@ -82,6 +82,14 @@ def read_run_files(folder: Path) -> RunFiles:
     )
 
 
+def input_files(manifests: Manifests) -> dict[str, str]:
+    """Give the checksum of every input that was learned from, by its place."""
+    found: dict[str, str] = {}
+    for stage in ("graph", "features"):
+        found |= manifests.get(stage, {}).get("inputs", {})
+    return found
+
+
 def places_to_publish(
     run: RunFiles, min_users: int | None
 ) -> Bool[np.ndarray, " tokens"]:

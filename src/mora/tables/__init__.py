@@ -10,7 +10,13 @@ from mora.tables.checks import (
     check_rows,
 )
 from mora.tables.labels import read_labels
-from mora.tables.reading import Source, count_rows, read_batches, read_frame
+from mora.tables.reading import (
+    Source,
+    column_names,
+    count_rows,
+    read_batches,
+    read_frame,
+)
 from mora.tables.report import Problem, TableReport
 from mora.tables.visits import check_visits, hash_users, iso_weeks
 
@@ -25,6 +31,7 @@ __all__ = [
     "check_places",
     "check_rows",
     "check_visits",
+    "column_names",
     "count_rows",
     "hash_users",
     "iso_weeks",

@@ -7,6 +7,7 @@ import shapely
 from mora.tables.inspection import Inspection
 from mora.tables.report import TableReport
 from mora.tables.rules import (
+    UNINHABITED,
     Bounds,
     check_coordinates,
     drop_blank,
@@ -114,3 +115,12 @@ def _check_degrees(inspection: Inspection, outlines: np.ndarray) -> None:
         "id",
         "geometry",
     )
+    uninhabited = north < UNINHABITED
+    if uninhabited.mean() > 0.5:
+        inspection.refuse(
+            uninhabited,
+            "most outlines lie in Antarctica",
+            "Expected lon before lat in every coordinate; they may be swapped.",
+            "id",
+            "geometry",
+        )

@@ -33,7 +33,7 @@ def stream_csv(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         TableError: if the header cannot be read or names a column twice; while
             streaming, if a line does not have as many fields as the header.
     """
-    header, delimiter = _read_header(path)
+    header, delimiter = read_header(path)
     require_names(columns, header, str(path))
     places = [header.index(name) for name in columns]
     return _stream(
@@ -59,7 +59,7 @@ def require_names(wanted: Sequence[str], found: Sequence[str], source: str) -> N
         )
 
 
-def _read_header(path: Path) -> tuple[list[str], str]:
+def read_header(path: Path) -> tuple[list[str], str]:
     """Give the names of the columns and the delimiter between them."""
     opened = gzip.open if path.name.endswith(".gz") else open
     try:

@@ -9,7 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mora.errors import MissingFileError, TableError
-from mora.tables.delimited import CSV_ENDINGS, require_names, stream_csv
+from mora.tables.delimited import (
+    CSV_ENDINGS,
+    read_header,
+    require_names,
+    stream_csv,
+)
 from mora.tables.schema import TEXT_COLUMNS, refuse_unknown_columns, require_columns
 from mora.tables.values import to_numbers, to_text
 
@@ -93,6 +98,23 @@ def read_batches(
             for table in _regroup(batches, rows)
         )
     return _finish(frames, columns, text_columns, str(name))
+
+
+def column_names(source: Source) -> list[str]:
+    """Give the names of a table's columns; of several files, those of the first.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        TableError: if it cannot be read.
+    """
+    if isinstance(source, pd.DataFrame):
+        return [str(name) for name in source.columns]
+    if isinstance(source, pa.Table):
+        return source.column_names
+    first = _paths(source, "table")[0]
+    if first.name.endswith(CSV_ENDINGS):
+        return read_header(first)[0]
+    return _open_parquet(first).schema_arrow.names
 
 
 def count_rows(source: Source) -> int | None:

@@ -12,6 +12,9 @@ Bounds = tuple[float, float, float, float]  # west, south, east, north in degree
 # Fewer rows than this share with latitudes beyond 90 are slips of a few records; more
 # of them mean that two whole columns may have changed places.
 SWAP_ALARM = 0.01
+UNINHABITED = -60.0  # degrees of latitude; nobody lives further south
+MIDDLE_SHARE = 0.98  # of the rows tell where a table is
+MARGIN = 1.0  # degrees around them
 
 
 def drop_blank(inspection: Inspection, column: str) -> None:
@@ -53,7 +56,8 @@ def check_coordinates(
         bounds: where the points are expected; those outside are counted and kept.
         swapped_share: the table is refused if swapping repairs more than this share of
             the points out of range, or moves more than this share of all points into
-            the bounds.
+            the bounds, or if without bounds more than this share is in Antarctica.
+            Single rows that swapping moves to where nearly all others are are dropped.
         lon: column of longitudes, degrees.
         lat: column of latitudes, degrees.
 
@@ -69,6 +73,9 @@ def check_coordinates(
     inspection.drop((x == 0) & (y == 0), f"{lon} and {lat} are both 0", lon, lat)
     if bounds is not None:
         _check_bounds(inspection, bounds, swapped_share, lon, lat)
+    elif len(inspection):
+        _check_inhabited(inspection, swapped_share, lon, lat)
+        _drop_swapped(inspection, lon, lat)
 
 
 def _check_range(
@@ -92,6 +99,31 @@ def _check_bounds(
     if repaired.sum() > swapped_share * len(inspection):
         _refuse_swapped(inspection, repaired, lon, lat)
     inspection.note(outside, "outside the expected bounds", lon, lat)
+
+
+def _check_inhabited(
+    inspection: Inspection, swapped_share: float, lon: str, lat: str
+) -> None:
+    south = inspection.frame[lat].to_numpy() < UNINHABITED
+    if south.sum() > swapped_share * len(inspection):
+        _refuse_swapped(inspection, south, lon, lat)
+
+
+def _drop_swapped(inspection: Inspection, lon: str, lat: str) -> None:
+    """Drop rows that are far from the others, and among them once swapped.
+
+    Where a place and its mirror image are near each other nothing can be told.
+    """
+    x, y = (inspection.frame[column].to_numpy() for column in (lon, lat))
+    edge = (1 - MIDDLE_SHARE) / 2
+    margins = np.array([-MARGIN, MARGIN])
+    west, east = np.quantile(x, [edge, 1 - edge]) + margins
+    south, north = np.quantile(y, [edge, 1 - edge]) + margins
+    bounds = float(west), float(south), float(east), float(north)
+    if max(west, south) <= min(east, north):
+        return
+    swapped = ~_within(x, y, bounds) & _within(y, x, bounds)
+    inspection.drop(swapped, f"{lon} and {lat} look swapped in these rows", lon, lat)
 
 
 def _within(x: np.ndarray, y: np.ndarray, bounds: Bounds) -> np.ndarray:
