@@ -179,7 +179,12 @@ def test_places_that_are_used_alike(mora, finished):
 def test_search_in_words(mora, finished):
     status, out, err = mora("search", finished, "bakery", "-k", 2, "--json")
     assert (status, err) == (0, "")
-    assert len(json.loads(out)) == 2
+    found = json.loads(out)
+    assert len(found) == 2
+    _, text, _ = mora("search", finished, "bakery", "-k", 2)
+    for row, line in zip(found, text.splitlines(), strict=True):
+        assert row["place"] in line
+        assert f"({row['lon']:.3f}, {row['lat']:.3f})" in line
 
 
 def test_search_in_words_can_weigh_how_busy_a_place_is(mora, finished):

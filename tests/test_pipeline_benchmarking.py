@@ -178,6 +178,15 @@ def test_names_of_models_are_taken_once(given, tmp_path):
         benchmark_run(given[0], vectors={"mora": truth(tmp_path)})
 
 
+def test_vectors_of_some_places_are_scored_with_a_warning(given, tmp_path):
+    frame = pd.read_parquet(truth(tmp_path))
+    frame.iloc[5:].to_csv(tmp_path / "some.csv", index=False)
+    vectors = {"truth": truth(tmp_path), "some": tmp_path / "some.csv"}
+    found = benchmark_run(given[0], vectors=vectors)
+    (said,) = [w for w in found.report.warnings if "no vector" in w]
+    assert said.startswith("some has no vector, or not all of it, for 5 of ")
+
+
 def test_vectors_of_other_places_are_refused(given, tmp_path):
     frame = pd.DataFrame({"cell": ["872830828ffffff"], "v0": [1.0]})
     frame.to_csv(tmp_path / "far.csv", index=False)

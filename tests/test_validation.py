@@ -310,6 +310,12 @@ def test_rows_that_were_dropped(lost, level):
     assert check.found.startswith(f"{lost} rows were dropped (1 findings in 1 reports")
 
 
+def test_repeated_visits_are_rows_that_were_dropped():
+    repeats = {"repeats_an_earlier_row": 6}
+    assert check_rows_used([table(**repeats)]).found.startswith("6 rows were dropped")
+    assert check_rows_used([table("places", **repeats)]).found.startswith("0 rows")
+
+
 def test_repeated_places():
     repeats = {"repeats_an_earlier_row": 6}
     assert check_repeated_places([table("places", **repeats)]).level == "warning"

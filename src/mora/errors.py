@@ -77,8 +77,8 @@ class MissingFileError(FileNotFoundError, MoraError):
     def __init__(self, path: Path | str, purpose: str):
         """Name the path and what it was wanted for."""
         super().__init__(
-            f"{purpose}: no file at {path}. Check the path in the configuration "
-            f"(relative paths start at the configuration file's folder)."
+            f"{purpose}: no file at {path}. Check the path (in a configuration, "
+            f"relative paths start at the folder that it lies in)."
         )
 
 

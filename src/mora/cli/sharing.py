@@ -172,4 +172,6 @@ def _show(found: list[dict[str, object]], as_json: bool) -> None:
         print_json(found)
         return
     for row in found:
-        typer.echo(f"{row['score']:.3f}  {row['place']}  {row['name']}")
+        where = "" if row["lon"] is None else f"({row['lon']:.3f}, {row['lat']:.3f})"
+        told = " ".join(str(part) for part in (row["name"], where) if part)
+        typer.echo(f"{row['score']:.3f}  {row['place']}  {told}")

@@ -140,6 +140,7 @@ def benchmark_run(
     models, left_out = _models(context, mobility, vectors or {})
     report = score_models(context, tasks, models, _score_file(path))
     warnings = leak_warnings(tasks, input_columns(mobility, run_features(context)))
+    warnings += _coverage_warnings({name: models[name] for name in vectors or {}})
     report = replace(report, left_out=left_out, warnings=warnings)
     diagnoses = diagnose_all(context, tasks, models[MODEL]) if with_diagnoses else []
     return Benchmark(context, tasks, models, report, diagnoses)
@@ -180,6 +181,18 @@ def _models(
     cache = context.folder / "benchmark" / "baselines"
     baselines, left_out = embed_baselines_of_run(context, mobility, names, cache)
     return {MODEL: run_vectors(context), **own, **baselines}, left_out
+
+
+def _coverage_warnings(vectors: Models) -> list[str]:
+    """Say which of the user's vectors lack places that others are scored on."""
+    without = {name: np.isnan(rows).any(axis=1) for name, rows in vectors.items()}
+    return [
+        f"{name} has no vector, or not all of it, for {lacks.sum():,} of "
+        f"{len(lacks):,} places; Ridge takes the mean of the others there, and trees "
+        f"that it is missing."
+        for name, lacks in without.items()
+        if lacks.any()
+    ]
 
 
 def diagnose_all(

@@ -6,7 +6,7 @@ from pathlib import Path
 import shapely
 
 from mora.embeddings import read_embeddings
-from mora.errors import ConfigError
+from mora.errors import ConfigError, NoGeometryError
 from mora.explore.search import Found, PlaceSearch
 from mora.explore.word_reading import read_word_search
 from mora.geometry import bounding_box
@@ -74,9 +74,15 @@ def _box(text: str | None) -> shapely.Geometry | None:
 def _rows(run: Path, index: PlaceSearch, found: Found) -> list[Row]:
     ids, context = index.tokens.names(), open_run(run)
     names = None if context is None else place_names(context, index.tokens)
+    try:
+        middles = index.tokens.centroids().round(5).tolist()
+    except NoGeometryError:
+        middles = None
     return [
         {
             "place": ids[token],
+            "lon": middles[token][0] if middles else None,
+            "lat": middles[token][1] if middles else None,
             "score": float(score),
             "name": names[token] if names else "",
         }

@@ -22,6 +22,7 @@ ROWS_A_BLOCK = 65_536
 # Findings on tables that concern where rows lie; see mora.tables.rules.
 NOWHERE = ("outside", "coordinates", "both 0", "no lon or no lat", "in none of")
 REPEATS = "repeats an earlier row"
+PLACES = ("places", "areas")
 
 
 def check_coordinates_inside(reports: Sequence[Mapping[str, Any]]) -> Check:
@@ -56,13 +57,17 @@ def check_coordinates_inside(reports: Sequence[Mapping[str, Any]]) -> Check:
 
 
 def check_rows_used(reports: Sequence[Mapping[str, Any]]) -> Check:
-    """Say how many rows of the tables were left out for other reasons than place."""
+    """Say how many rows of the tables were left out for other reasons than place.
+
+    Repeated places are counted by :func:`check_repeated_places`.
+    """
     dropped = [
         (report, problem)
         for report in reports
         for problem in report.get("problems", ())
         if problem["action"] == "dropped"
-        and not any(word in problem["name"] for word in (*NOWHERE, REPEATS))
+        and not any(word in problem["name"] for word in NOWHERE)
+        and not (report["kind"] in PLACES and problem["name"] == REPEATS)
     ]
     lost = sum(problem["count"] for _, problem in dropped)
     shares = [p["count"] / max(report["rows_read"], 1) for report, p in dropped]
@@ -78,7 +83,7 @@ def check_rows_used(reports: Sequence[Mapping[str, Any]]) -> Check:
 
 def check_repeated_places(reports: Sequence[Mapping[str, Any]]) -> Check:
     """Count the places (POIs, areas) that a table lists again."""
-    tables = [r for r in reports if r["kind"] in ("places", "areas")]
+    tables = [r for r in reports if r["kind"] in PLACES]
     found = [
         (report, problem)
         for report in tables
