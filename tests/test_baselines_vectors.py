@@ -321,7 +321,7 @@ def cells_table(tokens, count=3):
 
 
 @pytest.mark.parametrize("as_text", [True, False])
-@pytest.mark.parametrize("id_column", ["token", "cell", "id", "h3_index"])
+@pytest.mark.parametrize("id_column", ["token", "cell", "id", "h3_index", "place"])
 @pytest.mark.parametrize("layout", ["csv", "tsv.gz", "numbers", "lists", "fixed lists"])
 def test_rows_are_matched_by_id_and_averaged(
     tmp_path, city, as_text, id_column, layout
@@ -345,7 +345,7 @@ def test_rows_are_matched_by_id_and_averaged(
         pq.write_table(
             pa.table({id_column: frame[id_column], "embedding": lists}), path
         )
-    options = {"id_column": id_column} if id_column == "h3_index" else {}
+    options = {"id_column": id_column} if id_column == "place" else {}
     got = vectors(city, path=path, **options)
     assert got.dtype == np.float32
     np.testing.assert_array_equal(got, expected)
@@ -448,7 +448,7 @@ def test_tables_that_do_not_fit_are_refused(tmp_path, city):
     with pytest.raises(MoraError, match="1 of 1 values are not H3 cells"):
         vectors(city, path=path)
     pd.DataFrame({"where": ["x"], "a": [1.0]}).to_parquet(path)
-    with pytest.raises(MissingColumnError, match="no column 'token'; the columns are"):
+    with pytest.raises(TableError, match="no column of places; expected token, cell"):
         vectors(city, path=path)
     with pytest.raises(MissingColumnError, match="no column 'place'"):
         vectors(city, path=path, id_column="place")

@@ -215,6 +215,13 @@ def test_heights_are_left_out():
     assert not shapely.has_z(frame["geometry"][0])
 
 
+def test_outlines_in_antarctica_are_refused_as_swapped():
+    squares = [shapely.box(32 + i, -84, 33 + i, -83) for i in range(3)]
+    frame = pd.DataFrame({"id": ["1", "2", "3"], "geometry": squares})
+    with pytest.raises(TableError, match=r"most outlines lie in Antarctica .*swapped"):
+        check_areas(frame, source="counties.geojson")
+
+
 @pytest.mark.parametrize(
     ("geometry", "message"),
     [

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mora.errors import MissingColumnError, MissingFileError, TableError
-from mora.tables import count_rows, read_batches, read_frame
+from mora.tables import column_names, count_rows, read_batches, read_frame
 
 FLOWS = {"origin": "o", "destination": "d", "weight": "n"}
 VISITS = {"user": "u", "time": "t", "lon": "x", "lat": "y"}
@@ -235,3 +235,14 @@ def test_mapping_must_fit_the_kind(flows):
 
 def test_other_kinds_take_any_columns(flows):
     assert read_frame(flows, {"count": "n"}, "zones")["count"].tolist() == [7, 37]
+
+
+def test_names_of_columns(tmp_path):
+    frame = pd.DataFrame({"a": [1], "b": ["x"]})
+    frame.to_csv(tmp_path / "1.csv", index=False, sep=";")
+    frame.to_parquet(tmp_path / "1.parquet")
+    for source in (frame, pa.table(frame), tmp_path / "1.csv", tmp_path / "1.parquet"):
+        assert column_names(source) == ["a", "b"]
+    assert column_names(tmp_path / "*.csv") == ["a", "b"]
+    with pytest.raises(MissingFileError):
+        column_names(tmp_path / "2.csv")

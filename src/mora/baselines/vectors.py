@@ -19,7 +19,8 @@ from mora.modalities.rows import read_numbers, rows_inside, weighted_group_means
 from mora.personal import require_not_personal
 from mora.tokens import Tokens, ZoneTokens
 
-ID_COLUMNS = ("token", "cell", "zone", "id")  # the first that a table has
+# The first that a table has.
+ID_COLUMNS = ("token", "cell", "zone", "id", "h3", "h3_index")
 PLACING = (*ID_COLUMNS, "lon", "lat", "longitude", "latitude")
 LIST_COLUMN = "embedding"
 PDFM_COLUMN = "feature"  # and a number: feature0, feature1, ...
@@ -131,9 +132,9 @@ def vectors(
             the column ``embedding`` or else every column of numbers that does not
             place a row.
         id_column: the places' ids: H3 cells as text or integers, zone names or grid
-            ids. If not given, the first of ``token``, ``cell``, ``zone`` and ``id``
-            that the table has, or else ``lon`` and ``lat`` (``longitude``,
-            ``latitude``) in degrees.
+            ids. If not given, the first of ``token``, ``cell``, ``zone``, ``id``,
+            ``h3`` and ``h3_index`` that the table has, or else ``lon`` and ``lat``
+            (``longitude``, ``latitude``) in degrees.
 
     Returns:
         The columns; NaN for tokens without a row.
@@ -223,6 +224,11 @@ def _places(table: pa.Table, ids: Sequence[str], source: str) -> pd.DataFrame:
             if set(pair) <= set(names):
                 frame = table.select(list(pair)).to_pandas()
                 return frame.set_axis(["lon", "lat"], axis=1)
+        raise TableError(
+            f"{source}: no column of places; expected {', '.join(ID_COLUMNS)}, or lon "
+            f"and lat; the columns begin with {', '.join(names[:6])}. Rename the one "
+            f"that names the places."
+        )
     raise MissingColumnError(source, [ids[0]], names)
 
 

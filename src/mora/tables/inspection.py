@@ -88,7 +88,8 @@ class Inspection:
             self._fail(
                 dropped,
                 f"Together they are more than the accepted share of {max_bad_share:g}. "
-                f"Check `columns:` and that coordinates are degrees (WGS84).",
+                f"Check `columns:`, that coordinates are degrees (WGS84) and times ISO "
+                f"8601, such as 2024-05-01T13:45:00+08:00.",
             )
 
     def result(self) -> tuple[pd.DataFrame, TableReport]:
