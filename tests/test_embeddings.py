@@ -454,3 +454,9 @@ def test_personal_vectors_are_refused(tmp_path):
     of_cells().write(folder / "vectors.parquet")
     with pytest.raises(PersonalDataError, match="holds data of single people"):
         read_embeddings(folder / "vectors.parquet")
+
+
+def test_embeddings_show_what_they_are_in_one_line():
+    tokens = ZoneTokens.from_zones(["a", "b"])
+    shown = repr(Embeddings(tokens, np.zeros((2, 3), np.float32)))
+    assert shown == "Embeddings(2 zone places x 3)"

@@ -22,7 +22,7 @@ from mora.personal import require_not_personal
 from mora.tokens import GridTokens, H3Tokens, Tokens, tokens_from_table
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Embeddings:
     """One vector per place.
 
@@ -47,6 +47,9 @@ class Embeddings:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def __repr__(self) -> str:
+        return f"Embeddings({len(self):,} {self.tokens.kind} places x {self.dim})"
 
     @property
     def dim(self) -> int:
