@@ -165,7 +165,11 @@ def check_span(scan: Scan) -> Check:
     odd = False
     if scan.dated and scan.first is not None and scan.last is not None:
         found = f"{scan.first:%Y-%m-%d} to {scan.last:%Y-%m-%d} (UTC): {found}"
-        odd = scan.first.year < OLDEST_YEAR or scan.last > pd.Timestamp.now("UTC")
+        old = scan.first.year < OLDEST_YEAR
+        future = scan.last > pd.Timestamp.now("UTC")
+        odd = old or future
+        found += f"; some are before {OLDEST_YEAR}" if old else ""
+        found += "; some are in the future" if future else ""
     few = len(weeks) < FEWEST_WEEKS
     level: Level = "warning" if gaps or few or odd else "ok"
     return Check(
