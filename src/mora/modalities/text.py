@@ -138,15 +138,24 @@ def load_text_encoder(name: str) -> TextEncoder:
         MissingExtraError: if its package is not installed.
         MoraError: if its weights are not on disk.
     """
+    check_text_encoder(name)
     if "/" in name:
         return SentenceTransformersEncoder(name)
-    if name not in TEXT_ENCODERS:
+    return TEXT_ENCODERS[name]()
+
+
+def check_text_encoder(name: str) -> None:
+    """Refuse a name that no encoder has.
+
+    Raises:
+        ConfigError: naming those there are.
+    """
+    if "/" not in name and name not in TEXT_ENCODERS:
         known = ", ".join(TEXT_ENCODERS)
         raise ConfigError(
             f"no text encoder is called {name!r}; expected {known}, or a "
             f"sentence-transformers model id with a slash such as BAAI/bge-m3."
         )
-    return TEXT_ENCODERS[name]()
 
 
 def encode_distinct(

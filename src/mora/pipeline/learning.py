@@ -21,6 +21,7 @@ from mora.modalities import (
     check_rasters,
     read_features,
 )
+from mora.modalities.text import check_text_encoder
 from mora.pipeline.inputs import RunContext, locate, read_array
 from mora.pipeline.mobility import read_mobility
 from mora.pipeline.rows import read_modality
@@ -172,6 +173,8 @@ def check_modalities(modalities: Mapping[str, ModalityConfig]) -> None:
                 f"modalities.{name}.options: kind {config.kind!r} needs "
                 f"{', '.join(missing)}; got {', '.join(config.options) or 'none'}."
             )
+        if config.kind == "poi" and isinstance(config.options.get("encoder"), str):
+            check_text_encoder(config.options["encoder"])
 
 
 def _located(value: Any, key: str) -> Any:
