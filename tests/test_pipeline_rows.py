@@ -61,7 +61,7 @@ def test_without_a_mapping_every_number_is_taken(tmp_path, kind, columns, in_mem
     assert rows["token"].tolist() == ["a", "b"]
     assert rows["young"].tolist() == [1.5, 2]
     assert said[0] == "  modalities.d.inputs.0: left out, no numbers: note"
-    assert said[1].endswith("kept, but 1 rows: no old")
+    assert said[1].endswith("rows kept with no old (1)")
 
 
 def test_named_columns_are_all_that_is_taken(tmp_path):

@@ -125,13 +125,13 @@ class RunContext:
             text = replace(report, problems=tuple(shown)).describe()
             self.display.say("  " + text.replace("\n", "\n  "))
         if kept:
-            self.display.say(f"    {report.source}: kept, but {_in_short(kept)}")
+            self.display.say(f"    {report.source}: rows kept with {_in_short(kept)}")
 
 
 def _in_short(problems: list[Problem]) -> str:
     """Name findings, those on most rows first, in one line."""
     most = sorted(problems, key=lambda problem: -problem.count)
-    named = [f"{p.count:,} rows: {p.name}" for p in most[:MOST_NAMED]]
+    named = [f"{p.name} ({p.count:,})" for p in most[:MOST_NAMED]]
     if len(most) > MOST_NAMED:
         named.append(f"{len(most) - MOST_NAMED} more findings (manifest.json)")
     return "; ".join(named)
