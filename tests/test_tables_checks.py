@@ -313,3 +313,11 @@ def test_near_the_diagonal_nothing_is_taken_for_swapped():
     frame = pd.DataFrame({"name": "cafe", "lon": lon, "lat": lat})
     frame.loc[3, ["lon", "lat"]] = [44.0, 39.9]
     assert check_places(frame, source="cafes.csv")[1].problems == ()
+
+
+def test_in_a_wide_table_nothing_is_taken_for_swapped():
+    frame = new_york()
+    frame["lon"] = np.linspace(-120, 5, len(frame))
+    frame.loc[3, ["lon", "lat"]] = [36.8, -1.3]  # Nairobi; swapped, off Algeria
+    frame.loc[4, "lat"] = 36.0
+    assert check_places(frame, source="bases.csv")[1].problems == ()

@@ -15,6 +15,7 @@ SWAP_ALARM = 0.01
 UNINHABITED = -60.0  # degrees of latitude; nobody lives further south
 MIDDLE_SHARE = 0.98  # of the rows tell where a table is
 MARGIN = 1.0  # degrees around them
+LARGEST = 30.0  # degrees; in a wider area a row may be right as it is
 
 
 def drop_blank(inspection: Inspection, column: str) -> None:
@@ -112,7 +113,8 @@ def _check_inhabited(
 def _drop_swapped(inspection: Inspection, lon: str, lat: str) -> None:
     """Drop rows that are far from the others, and among them once swapped.
 
-    Where a place and its mirror image are near each other nothing can be told.
+    Nothing can be told where the table is of a wide area, or a place and its mirror
+    image are near each other.
     """
     x, y = (inspection.frame[column].to_numpy() for column in (lon, lat))
     edge = (1 - MIDDLE_SHARE) / 2
@@ -120,7 +122,8 @@ def _drop_swapped(inspection: Inspection, lon: str, lat: str) -> None:
     west, east = np.quantile(x, [edge, 1 - edge]) + margins
     south, north = np.quantile(y, [edge, 1 - edge]) + margins
     bounds = float(west), float(south), float(east), float(north)
-    if max(west, south) <= min(east, north):
+    wide = max(east - west, north - south) > LARGEST
+    if wide or max(west, south) <= min(east, north):
         return
     swapped = ~_within(x, y, bounds) & _within(y, x, bounds)
     inspection.drop(swapped, f"{lon} and {lat} look swapped in these rows", lon, lat)
