@@ -11,7 +11,7 @@ demo: $(VENV)/.demo ## whole pipeline on data from Python packages, about 5 minu
 	$(BIN)/mora run configs/demo.yaml
 
 test: $(VENV)/.dev ## the fast suite
-	$(BIN)/python -m pytest -q -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal # a process a core
 
 test-all: $(VENV)/.all ## everything, slow checks, real data and Spark (Java 17) included
 	$(BIN)/python -m pytest -q -m ""
