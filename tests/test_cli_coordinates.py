@@ -113,7 +113,7 @@ def test_errors_about_points_name_options(mora, encoder, tmp_path):
     status, _, err = mora(*given, "--lon", "east", "--lat", "north")
     assert status == 1
     assert "1 of 2 places are missing" in err
-    assert "With --on-invalid nan they get NaN." in err
+    assert "`--on-invalid nan`) they get NaN." in err
     assert "on_invalid" not in err
 
 

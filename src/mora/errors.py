@@ -20,13 +20,19 @@ class TableError(MoraError):
 class MissingColumnError(TableError):
     """A column that the mapping names and the file does not have."""
 
-    def __init__(self, source: str, missing: Sequence[str], found: Sequence[str]):
-        """Name the missing columns beside those that exist."""
+    def __init__(
+        self,
+        source: str,
+        missing: Sequence[str],
+        found: Sequence[str],
+        remedy: str = "Map them under `columns:` (ours: theirs).",
+    ):
+        """Name the missing columns beside those that exist, and what to do."""
         super().__init__(
             f"{source}: no column {', '.join(map(repr, missing))}; the columns are "
-            f"{', '.join(map(repr, found))}. Map them under `columns:` "
-            f"(ours: theirs)."
+            f"{', '.join(map(repr, found))}. {remedy}"
         )
+        self.source, self.missing, self.found = source, missing, found
 
 
 class UnknownTokenError(MoraError):

@@ -1,7 +1,5 @@
 """Subcommands that make an encoder of coordinates, and use it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +7,6 @@ import typer
 
 from mora.cli.app import app
 from mora.cli.options import Json, print_json, split_names, stoppable
-from mora.errors import ConfigError, MissingColumnError, MoraError, TableError
 
 Run = Annotated[Path, typer.Argument(help="Folder of a finished run, runs/NAME.")]
 Model = Annotated[
@@ -83,6 +80,7 @@ def encode_command(
 ) -> None:
     """Write the vectors of points, or of all cells in a polygon."""
     from mora.distill.coordinate_encoder import CoordinateEncoder
+    from mora.errors import ConfigError
     from mora.pipeline.display import Terminal
     from mora.pipeline.distilling import encode_polygons, encode_table
 
@@ -94,35 +92,12 @@ def encode_command(
         if points is not None:
             target = to or points.with_suffix(".vectors.parquet")
             named = {"lon": lon, "lat": lat, "keep": split_names(keep) or []}
-            with remedies_as_options():
-                said = encode_table(encoder, points, target, on_invalid, named, options)
+            said = encode_table(encoder, points, target, on_invalid, named, options)
         else:
             assert polygon is not None
             target = to or polygon.with_suffix(f".h3-{resolution}.parquet")
             said = encode_polygons(encoder, polygon, resolution, target, options)
     display.say(said)
-
-
-@contextmanager
-def remedies_as_options() -> Iterator[None]:
-    """Let errors about points name options of `mora encode`, not those of Python.
-
-    Raises:
-        TableError: in place of one that names `columns:`.
-        MoraError: in place of one that names on_invalid=.
-    """
-    from mora.distill.coordinate_encoder import InvalidPlacesError
-
-    try:
-        yield
-    except MissingColumnError as error:
-        problem = str(error).partition(" Map them under")[0]
-        raise TableError(
-            f"{problem} Name them with --lon, --lat and --keep."
-        ) from error
-    except InvalidPlacesError as error:
-        said = str(error).replace("on_invalid='nan'", "--on-invalid nan")
-        raise MoraError(said) from error
 
 
 @app.command("onnx")

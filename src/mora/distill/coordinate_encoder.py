@@ -37,7 +37,7 @@ class InvalidPlacesError(MoraError):
         super().__init__(
             f"{source}: {invalid} of {total} places are missing or not on Earth "
             f"({examples(shown)}); expected lon, lat in degrees. Are the columns "
-            f"swapped? With on_invalid='nan' they get NaN."
+            f"swapped? With on_invalid='nan' (`--on-invalid nan`) they get NaN."
         )
         self.invalid = invalid
 

@@ -11,6 +11,7 @@ from mora.distill.config import DISTILL_TRAINING, DistillConfig
 from mora.distill.coordinate_encoder import CoordinateEncoder
 from mora.distill.points import encode_points
 from mora.distill.polygons import read_polygons
+from mora.errors import MissingColumnError
 
 
 class DistillingConfig(Section):
@@ -47,10 +48,20 @@ def encode_table(
     columns: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> str:
-    """Encode a table of points; say what was written."""
-    done = encode_points(
-        encoder, source, target, on_invalid=on_invalid, **columns, **options
-    )
+    """Encode a table of points; say what was written.
+
+    Raises:
+        MissingColumnError: naming the options that name columns.
+    """
+    try:
+        done = encode_points(
+            encoder, source, target, on_invalid=on_invalid, **columns, **options
+        )
+    except MissingColumnError as error:
+        remedy = "Name them with --lon, --lat and --keep."
+        raise MissingColumnError(
+            error.source, error.missing, error.found, remedy
+        ) from error
     left = f", {done.invalid:,} not on Earth" if done.invalid else ""
     return f"wrote {target}: {done.places:,} places{left}"
 

@@ -73,7 +73,7 @@ def validate_run(
     if settings is not None:
         level: Level = "warning" if manifests else "error"
         checks.append(check_files(settings, level))
-        checks.append(_check_columns(settings))
+        checks.append(_check_columns(settings, level))
     tables = [t for m in manifests.values() for t in m["facts"].get("tables", ())]
     if settings is not None and read_inputs:
         scanned, found = _scanned(settings)
@@ -90,12 +90,12 @@ def validate_run(
     return ValidationReport(str(subject), tuple(checks))
 
 
-def _check_columns(settings: RunConfig) -> Check:
+def _check_columns(settings: RunConfig, level: Level) -> Check:
     name = "columns of tables"
     try:
         check_headers(settings)
     except MoraError as error:
-        return Check(name, "error", str(error))
+        return Check(name, level, str(error))
     return Check(name, "ok", "every column that the settings name is there")
 
 
